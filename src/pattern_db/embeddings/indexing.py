@@ -1,0 +1,397 @@
+"""Keeping vectors in step with texts.
+
+A vector is written in the same transaction as its text, or its item is put into a queue in the
+database by that transaction; either way no acknowledged text stays without one for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from ..clock import Clock
+from ..engines.base import Store
+from ..errors import AlreadyExists, Conflict, EmbeddingFailed, EmbeddingModelMismatch, PatternError
+from ..models import (
+    SYSTEM_ID,
+    Embedding,
+    EmbeddingSpace,
+    QueuedEmbedding,
+    SystemMetadata,
+)
+from ..query import Bound, Count, Get, Insert, delete, param, select, update
+from ..schema import Table, all_tables, columns_of, table_of
+from .provider import EmbeddingProvider, Vector
+from .texts import EMBEDDED_TEXT, content_hash
+
+log = logging.getLogger("pattern_db.embeddings")
+
+Mode = Literal["inline", "queued"]
+Progress = Callable[[int, int], None]
+
+_E, _Q, _S = columns_of(Embedding), columns_of(QueuedEmbedding), columns_of(EmbeddingSpace)
+_METADATA = Get(table_of(SystemMetadata))
+_NAME_MODEL = update(
+    SystemMetadata, "embedding_model", "embedding_dimensions", "updated_at"
+).where(columns_of(SystemMetadata).id == SYSTEM_ID)
+_SPACES = select(EmbeddingSpace).order_by(_S.id)
+_ADD_SPACE = Insert(table_of(EmbeddingSpace))
+_DROP_SPACE = delete(EmbeddingSpace).where(_S.id != param("space"))
+_ADD = Insert(table_of(Embedding))
+_REMOVE = delete(Embedding).where(_E.item_id == param("item_id"), _E.kind == param("kind"))
+_HASHES = (
+    select(Embedding)
+    .where(_E.item_id.in_(param("ids")), _E.kind == param("kind"), _E.space == param("space"))
+    .only(_E.item_id, _E.content_hash)
+)
+_ENQUEUE = Insert(table_of(QueuedEmbedding), on_conflict="replace")
+_DEQUEUE = delete(QueuedEmbedding).where(
+    _Q.item_id == param("item_id"), _Q.kind == param("kind")
+)
+_DEQUEUE_SEEN = _DEQUEUE.where(_Q.created_at == param("created_at"))
+_QUEUED = select(QueuedEmbedding).order_by(_Q.created_at, _Q.item_id).limit(param("limit"))
+_QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
+_PAGE = 256
+
+SEARCHABLE: dict[str, Table] = {
+    table.text.kind: table for table in all_tables() if table.text is not None
+}
+"""The tables whose rows are found by search, by kind."""
+
+
+class Indexer:
+    """Makes the writes that keep vectors in step, with one provider (or none)."""
+
+    def __init__(
+        self, store: Store, provider: EmbeddingProvider | None, *, mode: Mode, clock: Clock
+    ):
+        self._store = store
+        self.provider = provider
+        self.mode: Mode = mode
+        self._clock = clock
+        self._space: int | None = None
+        self._worker: asyncio.Task[int] | None = None
+
+    @property
+    def space(self) -> int | None:
+        """The space of the provider's vectors in this database; ``None`` before the first one."""
+        return self._space
+
+    async def open(self, *, allow_other_model: bool = False) -> None:
+        """Compare the provider with the database; raises ``EmbeddingModelMismatch``."""
+        metadata: SystemMetadata = await self._store.execute(_METADATA, id=SYSTEM_ID)
+        model, dimensions = metadata.embedding_model, metadata.embedding_dimensions
+        if self.provider is None:
+            if model is not None and dimensions is not None:
+                self._space = await self._find_space(model, dimensions)
+            return
+        wanted = (self.provider.model_id, self.provider.dimensions)
+        if model is None or (model, dimensions) == wanted:
+            self._space = await self._find_space(*wanted)
+        elif not allow_other_model:
+            raise EmbeddingModelMismatch(
+                model, wanted[0], db_dimensions=dimensions, config_dimensions=wanted[1]
+            )
+
+    async def _find_space(self, model: str, dimensions: int) -> int | None:
+        spaces: list[EmbeddingSpace] = await self._store.execute(_SPACES)
+        return next((s.id for s in spaces if (s.model, s.dimensions) == (model, dimensions)), None)
+
+    async def _ensure_space(self, *, current: bool = True) -> int:
+        """The provider's space, made if need be; ``current`` also names it the database's model."""
+        if self._space is not None:
+            return self._space
+        assert self.provider is not None
+        wanted = (self.provider.model_id, self.provider.dimensions)
+        async with self._store.transaction():
+            space = await self._find_space(*wanted)
+            if space is None:
+                space = await self._add_space(*wanted)
+            if current:
+                await self._name_model()
+        self._space = space
+        return space
+
+    async def _add_space(self, model: str, dimensions: int) -> int:
+        spaces: list[EmbeddingSpace] = await self._store.execute(_SPACES)
+        space = EmbeddingSpace(
+            id=max((known.id for known in spaces), default=0) + 1,
+            model=model,
+            dimensions=dimensions,
+            created_at=self._clock(),
+        )
+        await self._store.execute(_ADD_SPACE, row=space)
+        return space.id
+
+    async def _name_model(self) -> None:
+        assert self.provider is not None
+        await self._store.execute(
+            _NAME_MODEL,
+            embedding_model=self.provider.model_id,
+            embedding_dimensions=self.provider.dimensions,
+            updated_at=self._clock(),
+        )
+
+    # writing
+
+    async def writes_for(
+        self, items: Sequence[Any], *, mode: Mode | None = None, fresh: bool = False
+    ) -> list[Bound]:
+        """The statements that belong into the transaction which writes these items.
+
+        ``fresh`` items are new: there is nothing of theirs to remove. Raises ``EmbeddingFailed``.
+        """
+        if self.provider is None:
+            return self._enqueue(items) if self._space is not None else []
+        if (mode or self.mode) == "queued":
+            return self._enqueue(items)
+        space = await self._ensure_space()
+        rows = await self._embed(items, space)
+        clear = [] if fresh else [bound for item in items for bound in self.removals_for(item)]
+        return clear + [_ADD(row=row) for row in rows]
+
+    def removals_for(self, item: Any) -> list[Bound]:
+        """The statements that forget an item."""
+        key = {"item_id": item.id, "kind": kind_of(item)}
+        return [_REMOVE(**key), _DEQUEUE(**key)]
+
+    def _enqueue(self, items: Sequence[Any]) -> list[Bound]:
+        now = self._clock()
+        return [
+            _ENQUEUE(
+                row=QueuedEmbedding(
+                    kind=kind_of(item), item_id=item.id, agent_id=item.agent_id, created_at=now
+                )
+            )
+            for item in items
+        ]
+
+    async def _embed(self, items: Sequence[Any], space: int) -> list[Embedding]:
+        assert self.provider is not None
+        pieces = [piece for item in items for piece in _pieces(item, self.provider)]
+        if not pieces:
+            return []
+        vectors = await self.provider.embed_batch([piece.text for piece in pieces])
+        if vectors.shape != (len(pieces), self.provider.dimensions):
+            raise EmbeddingFailed("The provider gave another number or length of vectors.")
+        data = np.ascontiguousarray(vectors, dtype="<f4")
+        return [
+            Embedding(
+                item_id=piece.item.id,
+                kind=kind_of(piece.item),
+                space=space,
+                chunk_index=piece.index,
+                agent_id=piece.item.agent_id,
+                start_char=piece.start,
+                end_char=piece.end,
+                content_hash=piece.hash,
+                vector=vector.tobytes(),
+            )
+            for piece, vector in zip(pieces, data, strict=True)
+        ]
+
+    async def embed_query(self, text: str) -> Vector | None:
+        """The vector of a question; ``None`` without a provider."""
+        return None if self.provider is None else await self.provider.embed_query(text)
+
+    # the queue
+
+    def wake(self) -> None:
+        """Work through the queue in the background, unless that is happening already."""
+        if self.provider is None or (self._worker is not None and not self._worker.done()):
+            return
+        self._worker = asyncio.get_running_loop().create_task(self._drain_quietly())
+
+    async def _drain_quietly(self) -> int:
+        try:
+            return await self.drain()
+        except PatternError as error:
+            log.warning("queued embeddings wait: %s", error)
+            return 0
+
+    async def pending(self) -> int:
+        """How many items wait for a vector."""
+        waiting: int = await self._store.execute(_QUEUE_LENGTH)
+        return waiting
+
+    async def drain(self) -> int:
+        """Embed everything that is queued; gives how many items. Raises ``EmbeddingFailed``."""
+        if self.provider is None:
+            return 0
+        done = 0
+        while queued := await self._store.execute(_QUEUED, limit=_PAGE):
+            space = await self._ensure_space()
+            done += await self._embed_queued(queued, space)
+        return done
+
+    async def _embed_queued(self, queued: list[QueuedEmbedding], space: int) -> int:
+        by_kind: dict[str, list[QueuedEmbedding]] = {}
+        for entry in queued:
+            by_kind.setdefault(entry.kind, []).append(entry)
+        for kind, entries in by_kind.items():
+            found = await _load(self._store, SEARCHABLE[kind], [e.item_id for e in entries])
+            rows = await self._embed(list(found.values()), space)
+            for entry in entries:
+                await self._settle(entry, [row for row in rows if row.item_id == entry.item_id])
+        return len(queued)
+
+    async def _settle(self, entry: QueuedEmbedding, rows: list[Embedding]) -> None:
+        """Store the vectors of one item, unless it was written again since it was read."""
+        key = {"item_id": entry.item_id, "kind": entry.kind}
+        seen = _DEQUEUE_SEEN(**key, created_at=entry.created_at).expect(1)
+        try:
+            await self._store.write([seen, _REMOVE(**key), *(_ADD(row=row) for row in rows)])
+        except (Conflict, AlreadyExists):
+            log.debug("%s %s changed while it was embedded", entry.kind, entry.item_id)
+
+    # another model
+
+    async def reembed(self, *, progress: Progress | None = None, everything: bool = False) -> int:
+        """Give every item a vector of this provider's; gives how many were embedded.
+
+        Searches go on with the old vectors until all new ones are there. Stopped at any point it
+        goes on where it was. ``everything`` embeds again also what has a current vector.
+        """
+        if self.provider is None:
+            raise EmbeddingFailed("No embedding provider is configured; set embeddings.provider.")
+        space = await self._ensure_space(current=False)
+        total = sum([await self._store.execute(Count(table)) for table in SEARCHABLE.values()])
+        embedded = 0
+        while True:
+            done = await self._reembed_pass(space, total, progress, everything=everything)
+            embedded += done
+            if done == 0 or everything:
+                break
+        await self._switch(space)
+        return embedded
+
+    async def _reembed_pass(
+        self, space: int, total: int, progress: Progress | None, *, everything: bool
+    ) -> int:
+        seen = embedded = 0
+        for table in SEARCHABLE.values():
+            after = ""
+            while page := await self._page(table, after):
+                after = page[-1].id
+                stale = page if everything else await self._stale(table, page, space)
+                await self._replace(table, stale, space)
+                seen, embedded = seen + len(page), embedded + len(stale)
+                if progress is not None:
+                    progress(seen, total)
+        return embedded
+
+    async def _page(self, table: Table, after: str) -> list[Any]:
+        rows: list[Any] = await self._store.execute(_page_query(table), after=after, limit=_PAGE)
+        return rows
+
+    async def _stale(self, table: Table, page: list[Any], space: int) -> list[Any]:
+        """The live items without a current vector."""
+        assert table.text is not None
+        hashes = dict(
+            await self._store.execute(
+                _HASHES, ids=[item.id for item in page], kind=table.text.kind, space=space
+            )
+        )
+        hidden, value = table.text.hidden
+        return [
+            item
+            for item in page
+            if getattr(item, hidden) is not value
+            and (text := EMBEDDED_TEXT[type(item)](item)).strip()
+            and hashes.get(item.id) != content_hash(text)
+        ]
+
+    async def _replace(self, table: Table, items: list[Any], space: int) -> None:
+        """Add vectors of the new space; of the same one the old ones go."""
+        if not items:
+            return
+        rows = await self._embed(items, space)
+        clear = delete(Embedding).where(
+            _E.item_id == param("item_id"), _E.kind == param("kind"), _E.space == space
+        )
+        await self._store.write(
+            [
+                *(clear(item_id=item.id, kind=kind_of(item)) for item in items),
+                *(_ADD(row=row) for row in rows),
+            ]
+        )
+
+    async def _switch(self, space: int) -> None:
+        """From now on the new vectors count; the old ones go with their space.
+
+        What others wrote with the old model until now is embedded here, under the write lock; what
+        they write later is refused, because their space is gone.
+        """
+        async with self._store.transaction():
+            await self._reembed_pass(space, 0, None, everything=False)
+            await self._name_model()
+            await self._store.execute(_DROP_SPACE, space=space)
+
+    async def close(self) -> None:
+        """Stop working; what is queued stays queued."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        if self.provider is not None:
+            await self.provider.close()
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    item: Any
+    index: int
+    start: int
+    end: int
+    text: str
+    hash: bytes
+
+
+def _pieces(item: Any, provider: EmbeddingProvider) -> list[_Piece]:
+    """The parts of an item's text, each within the model's window."""
+    text = EMBEDDED_TEXT[type(item)](item)
+    if not text.strip():
+        return []
+    digest = content_hash(text)
+    return [
+        _Piece(item, index, start, end, text[start:end], digest)
+        for index, (start, end) in enumerate(provider.split(text))
+    ]
+
+
+def kind_of(item: Any) -> str:
+    """The kind under which an item is found."""
+    text = table_of(type(item)).text
+    assert text is not None
+    return text.kind
+
+
+_PAGES: dict[Table, Any] = {}
+_BY_IDS: dict[Table, Any] = {}
+
+
+def _page_query(table: Table) -> Any:
+    if table not in _PAGES:
+        id_column = table.column("id")
+        _PAGES[table] = (
+            select(table.model)
+            .where(id_column > param("after"))
+            .order_by(id_column)
+            .limit(param("limit"))
+        )
+    return _PAGES[table]
+
+
+async def _load(store: Store, table: Table, ids: Sequence[str]) -> dict[str, Any]:
+    """Live items by id."""
+    if table not in _BY_IDS:
+        assert table.text is not None
+        hidden, value = table.text.hidden
+        _BY_IDS[table] = select(table.model).where(
+            table.column("id").in_(param("ids")), table.column(hidden) != value
+        )
+    items: list[Any] = await store.execute(_BY_IDS[table], ids=list(ids))
+    return {item.id: item for item in items}

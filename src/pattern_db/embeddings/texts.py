@@ -1,0 +1,38 @@
+"""Which text of an item is embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from ..models import ArchivalEntry, MemoryBlock, Message
+
+
+def message_text(message: Message) -> str:
+    """``Speaker: text``: who says a thing is part of what it means."""
+    said = "\n".join(part for part in (message.content, message.tool_text) if part)
+    return f"{message.speaker}: {said}" if message.speaker and said else said
+
+
+def block_text(block: MemoryBlock) -> str:
+    """The block's text, introduced by what it is for."""
+    title = f"{block.label}: {block.description}" if block.description else block.label
+    return f"{title}\n{block.content}" if block.content.strip() else title
+
+
+def entry_text(entry: ArchivalEntry) -> str:
+    """The entry as it is."""
+    return entry.content
+
+
+EMBEDDED_TEXT: dict[type, Callable[[Any], str]] = {
+    Message: message_text,
+    MemoryBlock: block_text,
+    ArchivalEntry: entry_text,
+}
+
+
+def content_hash(text: str) -> bytes:
+    """BLAKE2b of 128 bits: says whether a vector still belongs to its text."""
+    return blake2b(text.encode(), digest_size=16).digest()

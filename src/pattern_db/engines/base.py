@@ -1,0 +1,142 @@
+"""The seam between what is asked of a store and how an engine does it.
+
+The docstrings are the specification: every engine keeps every sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from ..embeddings.provider import Vector
+from ..filters import Filter
+from ..query import Bound, Query
+from ..schema import Table
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What an engine can do, so that nobody has to ask for its name."""
+
+    engine: str
+    version: str
+    durable: bool
+    interactive_transactions: bool = True
+    several_processes: bool = True
+    encrypted: bool = False
+
+
+class DatabaseBackend(Protocol):
+    """A connected database.
+
+    Values are bound, never spliced into a statement. Every coroutine may be cancelled at any await:
+    a write is then kept whole or not at all, and no transaction stays open. Driver errors never
+    escape; they become ``PatternError`` with the driver's error as cause.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
+
+    async def close(self) -> None:
+        """Finish acknowledged work and release everything; idempotent. Later calls raise
+        ``DatabaseClosed``."""
+        ...
+
+    async def execute(self, query: Query, /, **params: Any) -> Any:
+        """Run one query.
+
+        ``Get`` gives a model or ``None``; ``Select`` a list in the asked order; ``Count`` a number;
+        ``Insert`` the stored row (``None`` if it was ignored); ``Update`` and ``Delete`` the number
+        of rows. A write is durable when this returns, unless a transaction is open or durability
+        was relaxed. A key that is taken raises ``AlreadyExists``, a reference to nothing
+        ``NotFound``.
+        """
+        ...
+
+    async def write(self, statements: Sequence[Bound], /) -> list[Any]:
+        """Run several writes as one: all are kept or none.
+
+        Gives what ``execute`` would give for each. A statement whose ``expected`` count differs
+        raises ``Conflict`` and undoes all of them. Durable when it returns, as ``execute``.
+        """
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        """Everything this task does inside is kept at the end, or undone on an error or cancellation.
+
+        Reads inside see the writes inside. Inside another one it is a savepoint. Tasks started
+        inside take part in it and must end before it does.
+        """
+        ...
+
+    async def create(self, tables: Sequence[Table], /) -> None:
+        """Create tables with their indexes and text indexes; part of a migration."""
+        ...
+
+    async def drop(self, tables: Sequence[Table], /) -> None:
+        """Drop tables and all that belongs to them; part of a migration's way down."""
+        ...
+
+    async def has_table(self, name: str, /) -> bool:
+        """Whether a table of this name exists."""
+        ...
+
+
+class TextStore(Protocol):
+    """Search by words."""
+
+    async def text_search(
+        self,
+        table: Table,
+        terms: Sequence[str],
+        *,
+        agent_id: str,
+        limit: int,
+        condition: Filter | None = None,
+        params: dict[str, Any] | None = None,
+        exclude: Sequence[str] = (),
+    ) -> list[tuple[str, float]]:
+        """Ids of the rows that an agent may find and that hold at least one of the terms.
+
+        Each term is text, not syntax; a term of several words must occur as that phrase. Scores are
+        BM25, larger is better, best first. Hidden rows, rows outside the condition and excluded ids
+        are left out before ranking.
+        """
+        ...
+
+
+class VectorStore(Protocol):
+    """Search by vectors."""
+
+    async def vector_search(
+        self,
+        table: Table,
+        vector: Vector,
+        *,
+        space: int,
+        agent_id: str,
+        limit: int,
+        condition: Filter | None = None,
+        params: dict[str, Any] | None = None,
+        exclude: Sequence[str] = (),
+    ) -> list[tuple[str, float]]:
+        """Ids of the items an agent may find whose vectors are nearest, with their cosine, best first.
+
+        An item counts once, with its best chunk. Hidden rows, rows outside the condition and
+        excluded ids are left out before ranking, so that what exists is found.
+        """
+        ...
+
+    async def vector_scores(
+        self, table: Table, vector: Vector, *, space: int, agent_id: str, ids: Sequence[str]
+    ) -> dict[str, float]:
+        """The cosine of each of these items that has a vector in the space."""
+        ...
+
+
+class Store(DatabaseBackend, TextStore, VectorStore, Protocol):
+    """All that the rest of the package asks of an engine."""

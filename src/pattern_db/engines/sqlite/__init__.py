@@ -1,0 +1,5 @@
+"""One file, in this process, on SQLite."""
+
+from .engine import SqliteStore
+
+__all__ = ["SqliteStore"]

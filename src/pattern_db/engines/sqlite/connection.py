@@ -1,0 +1,191 @@
+"""Opening a SQLite file the way it has to be opened."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from ...errors import ConnectionFailed, DatabaseCorrupt, QueryFailed
+from .failures import driver_errors
+
+APPLICATION_ID = 0x50415442
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "fuse.sshfs", "ceph", "glusterfs")
+_FIRST_SAFE_SQLITE = 3_051_003
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.0003, 0.004
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How to open a file."""
+
+    path: str
+    durability: str = "full"
+    busy_timeout_s: float = 5.0
+    readers: int = 2
+    key: str | None = None
+    strict: bool = False
+    vfs: str | None = None
+
+
+def prepare_file(options: Options) -> None:
+    """Refuse or warn about paths SQLite is not safe on; make a new file private to its owner."""
+    if apsw.SQLITE_VERSION_NUMBER < _FIRST_SAFE_SQLITE:
+        raise ConnectionFailed(
+            "This SQLite can corrupt a database that two processes write (fixed in 3.51.3); "
+            "install a newer apsw-sqlite3mc."
+        )
+    path = Path(options.path)
+    if path.is_dir():
+        raise ConnectionFailed("The path of the database is a directory; name a file in it.")
+    if not path.parent.is_dir():
+        raise ConnectionFailed(
+            "The directory of the database does not exist; create it, or choose another path."
+        )
+    _check_file_system(path, strict=options.strict)
+    _create_private(path)
+
+
+def _create_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        if not path.is_file():
+            raise ConnectionFailed("The path of the database is not a regular file.") from None
+    except OSError as error:
+        raise ConnectionFailed(
+            "The database file cannot be created; check the permissions of its directory."
+        ) from error
+
+
+def _check_file_system(path: Path, *, strict: bool) -> None:
+    kind = file_system_of(path)
+    if kind is None or not kind.startswith(_NETWORK_FILE_SYSTEMS):
+        return
+    problem = (
+        f"The database lies on a network file system ({kind}), where SQLite's locks are not "
+        "reliable; move it to a local disk, or use a server."
+    )
+    if strict:
+        raise ConnectionFailed(problem)
+    warnings.warn(problem, stacklevel=2)
+
+
+def file_system_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
+    """The type of the file system a path lies on, where the system tells."""
+    try:
+        lines = Path(mounts).read_text().splitlines()
+    except OSError:
+        return None
+    parent = os.path.realpath(path.parent)
+    best, kind = "", None
+    for line in lines:
+        _, mount, found, *_ = line.split(" ")
+        mount = mount.replace("\\040", " ")
+        inside = parent == mount or parent.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, found
+    return kind
+
+
+def _busy_handler(timeout_s: float) -> Callable[[int], bool]:
+    """Wait with jitter until the timeout: SQLite's own back-off lets one process starve."""
+    deadline = 0.0
+
+    def wait(attempt: int) -> bool:
+        nonlocal deadline
+        now = time.monotonic()
+        if attempt == 0:
+            deadline = now + timeout_s
+        if now >= deadline:
+            return False
+        time.sleep(random.uniform(_SHORTEST_WAIT_S, _LONGEST_WAIT_S))
+        return True
+
+    return wait
+
+
+def connect(options: Options, *, writes: bool) -> apsw.Connection:
+    """A connection with every setting that durability and safety need, each read back."""
+    with driver_errors():
+        connection = apsw.Connection(
+            options.path,
+            flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
+            vfs=options.vfs,
+            statementcachesize=256,
+        )
+        try:
+            _configure(connection, options, writes=writes)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -> None:
+    connection.set_busy_handler(_busy_handler(options.busy_timeout_s))
+    if options.key is not None:
+        connection.pragma("key", options.key)
+    _check_owner(connection)
+    for setting, value in _settings(options, writes=writes):
+        _set(connection, setting, value)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+
+
+def _settings(options: Options, *, writes: bool) -> list[tuple[str, Any]]:
+    """WAL lets readers and the writer work at once; FULL syncs each commit (NORMAL loses
+    acknowledged commits in a power cut); mapped reads are off because a lying disk then kills the
+    process; temporary tables stay in memory so that no text leaves the file."""
+    return [
+        ("journal_mode", "wal"),
+        ("synchronous", 2 if options.durability == "full" else 1),
+        ("foreign_keys", 1),
+        ("cell_size_check", 1),
+        ("temp_store", 2),
+        ("cache_size", -65_536 if writes else -16_384),
+        ("query_only", 0 if writes else 1),
+    ]
+
+
+def _set(connection: apsw.Connection, setting: str, value: Any) -> None:
+    if setting == "journal_mode":
+        _enter_wal(connection)
+        return
+    connection.pragma(setting, value)
+    if (found := connection.pragma(setting)) != value:
+        raise QueryFailed(f"SQLite did not accept {setting} = {value!r} (it is {found!r}).")
+
+
+def _enter_wal(connection: apsw.Connection) -> None:
+    if connection.pragma("journal_mode") == "wal":
+        return
+    if connection.pragma("journal_mode", "wal") not in ("wal", "memory"):
+        raise ConnectionFailed(
+            "The database cannot use write-ahead logging here; move it to a local disk."
+        )
+
+
+def _check_owner(connection: apsw.Connection) -> None:
+    """Never touch a file that belongs to another program."""
+    owner = connection.pragma("application_id")
+    if owner == APPLICATION_ID:
+        return
+    if owner != 0 or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+        raise DatabaseCorrupt(
+            "The file is a SQLite database of another program; choose another path."
+        )
+
+
+def claim(connection: apsw.Connection) -> None:
+    """Mark a new file as ours."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        connection.pragma("application_id", APPLICATION_ID)

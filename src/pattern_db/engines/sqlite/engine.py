@@ -1,0 +1,407 @@
+"""The SQLite engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar, Token
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import apsw
+import msgspec
+
+from ...embeddings.provider import Vector
+from ...errors import Conflict, DatabaseClosed, InvalidValue, NotFound
+from ...filters import Filter
+from ...query import Bound, Count, Get, Insert, Query
+from ...schema import Table, entity_of
+from ..base import Capabilities
+from ..sql import Compiled, compile_query, quoted
+from . import ddl
+from .connection import Options, claim, connect, prepare_file
+from .failures import MissingReference, driver_errors
+from .text import compile_text_search
+from .vectors import VectorSearch
+from .writer import Alone, End, Held, Job, Run, Writer
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+_held: ContextVar[tuple[SqliteStore, Held] | None] = ContextVar("held", default=None)
+
+
+class SqliteStore:
+    """One SQLite file. ``await SqliteStore.connect(options)`` opens it."""
+
+    def __init__(self, options: Options):
+        self._options = options
+        self._compiled: WeakKeyDictionary[Query, Compiled] = WeakKeyDictionary()
+        self._closed = False
+        self._forks = _forks
+        self._local = threading.local()
+        self._connections: list[apsw.Connection] = []
+        self._home = threading.get_ident()
+        writing = connect(options, writes=True)
+        with driver_errors():
+            claim(writing)
+            self._inline = connect(options, writes=False)
+        self._writer = Writer(writing, name="pattern-db-writer")
+        self._readers = ThreadPoolExecutor(
+            options.readers, "pattern-db-reader", initializer=self._open_reader
+        )
+        self._vectors = VectorSearch(self._read)
+
+    @classmethod
+    async def connect(cls, options: Options) -> SqliteStore:
+        """Open or create the file; refuse one that is not ours."""
+
+        def open_file() -> None:
+            prepare_file(options)
+
+        await asyncio.to_thread(open_file)
+        return cls(options)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return Capabilities(
+            engine="sqlite",
+            version=apsw.sqlite_lib_version(),
+            durable=self._options.durability == "full",
+            encrypted=self._options.key is not None,
+        )
+
+    async def close(self) -> None:
+        """See ``DatabaseBackend.close``."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._forks != _forks:
+            return
+        await asyncio.shield(asyncio.to_thread(self._release))
+
+    def _release(self) -> None:
+        self._readers.shutdown(wait=True)
+        for connection in [*self._connections, self._inline]:
+            connection.close()
+        self._writer.stop()
+
+    # running queries
+
+    async def execute(self, query: Query, /, **params: Any) -> Any:
+        """See ``DatabaseBackend.execute``."""
+        compiled = self._compiled.get(query) or self._compile(query)
+        if compiled.writes:
+            return await self._write_one(query, compiled, params)
+        held = self._current()
+        if held is not None:
+            return await self._send(held, lambda c: _fetch(c, query, compiled, params))
+        if compiled.bounded and threading.get_ident() == self._home:
+            self._check_open()
+            with driver_errors():
+                return _fetch(self._inline, query, compiled, params)
+        return await self._read(lambda c: _fetch(c, query, compiled, params))
+
+    async def write(self, statements: Sequence[Bound], /) -> list[Any]:
+        """See ``DatabaseBackend.write``."""
+        prepared = [(bound, self._compile(bound.query)) for bound in statements]
+
+        def run(connection: apsw.Connection) -> list[Any]:
+            return [_write(connection, bound, compiled) for bound, compiled in prepared]
+
+        return await self._submit(run, savepoint=len(prepared) > 1)  # type: ignore[no-any-return]
+
+    async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
+        bound = Bound(query, params)
+        return await self._submit(lambda c: _write(c, bound, compiled), savepoint=False)
+
+    async def _submit(self, run: Run, *, savepoint: bool) -> Any:
+        """Send a write to the writer, inside the transaction this task holds, if any."""
+        held = self._current()
+        if held is not None:
+            return await self._send(held, run, savepoint=savepoint)
+        self._check_open()
+        return await self._writer.submit(Job(run, savepoint=savepoint))
+
+    async def _send(self, held: Held, run: Run, *, savepoint: bool = False) -> Any:
+        self._check_open()
+        job = Job(run, savepoint=savepoint)
+        held.channel.put(job)
+        return await job.future
+
+    async def _read(self, run: Run) -> Any:
+        """Run a read on a reader thread (or in the transaction this task holds)."""
+        held = self._current()
+        if held is not None:
+            return await self._send(held, run)
+        self._check_open()
+
+        def work() -> Any:
+            with driver_errors():
+                return run(self._local.connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    def _open_reader(self) -> None:
+        self._local.connection = connect(self._options, writes=False)
+        self._connections.append(self._local.connection)
+
+    def _current(self) -> Held | None:
+        current = _held.get()
+        if current is None or current[0] is not self or current[1].finished:
+            return None
+        return current[1]
+
+    def _compile(self, query: Query) -> Compiled:
+        compiled = self._compiled.get(query)
+        if compiled is None:
+            compiled = self._compiled[query] = compile_query(query)
+        return compiled
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed("The database was closed; open it again.")
+        if self._forks != _forks:
+            raise DatabaseClosed(
+                "This process was forked from the one that opened the database; open it again here."
+            )
+
+    # transactions
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        """See ``DatabaseBackend.transaction``."""
+        self._check_open()
+        held = self._current()
+        return _Outer(self) if held is None else _Inner(self, held)
+
+    # schema
+
+    async def create(self, tables: Sequence[Table], /) -> None:
+        """See ``DatabaseBackend.create``."""
+        await self._run_statements(list(ddl.create_tables(tables)))
+
+    async def drop(self, tables: Sequence[Table], /) -> None:
+        """See ``DatabaseBackend.drop``."""
+        await self._run_statements(list(ddl.drop_tables(tables)))
+
+    async def has_table(self, name: str, /) -> bool:
+        """See ``DatabaseBackend.has_table``."""
+        sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+        return await self._read(lambda c: c.execute(sql, (name,)).fetchone() is not None)  # type: ignore[no-any-return]
+
+    async def vacuum(self) -> None:
+        """Rebuild the file without the space of removed rows; forget the log of removals."""
+        if self._current() is not None:
+            raise InvalidValue("transaction", "a database cannot be vacuumed inside one.")
+        self._check_open()
+
+        def run(connection: apsw.Connection) -> None:
+            connection.execute("VACUUM")
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+        await self._writer.submit(Alone(run, savepoint=False))
+
+    async def describe(self) -> dict[str, Any]:
+        """Sizes and versions, for ``pattern status``."""
+
+        def run(connection: apsw.Connection) -> dict[str, Any]:
+            page_size, pages = connection.pragma("page_size"), connection.pragma("page_count")
+            free = connection.pragma("freelist_count")
+            return {"bytes": page_size * pages, "free_bytes": page_size * free}
+
+        shown: dict[str, Any] = await self._read(run)
+        return {"path": self._options.path, **shown}
+
+    async def _run_statements(self, statements: list[str]) -> None:
+        def run(connection: apsw.Connection) -> None:
+            for sql in statements:
+                connection.execute(sql)
+
+        await self._submit(run, savepoint=True)
+
+    # search
+
+    async def text_search(
+        self,
+        table: Table,
+        terms: Sequence[str],
+        *,
+        agent_id: str,
+        limit: int,
+        condition: Filter | None = None,
+        params: dict[str, Any] | None = None,
+        exclude: Sequence[str] = (),
+    ) -> list[tuple[str, float]]:
+        """See ``TextStore.text_search``."""
+        if not terms:
+            return []
+        run = compile_text_search(
+            table,
+            terms,
+            agent_id=agent_id,
+            limit=limit,
+            condition=condition,
+            params=params or {},
+            exclude=exclude,
+        )
+        return await self._read(run)  # type: ignore[no-any-return]
+
+    async def vector_search(
+        self,
+        table: Table,
+        vector: Vector,
+        *,
+        space: int,
+        agent_id: str,
+        limit: int,
+        condition: Filter | None = None,
+        params: dict[str, Any] | None = None,
+        exclude: Sequence[str] = (),
+    ) -> list[tuple[str, float]]:
+        """See ``VectorStore.vector_search``."""
+        return await self._vectors.search(
+            table,
+            vector,
+            space=space,
+            agent_id=agent_id,
+            limit=limit,
+            condition=condition,
+            params=params or {},
+            exclude=exclude,
+        )
+
+    async def vector_scores(
+        self, table: Table, vector: Vector, *, space: int, agent_id: str, ids: Sequence[str]
+    ) -> dict[str, float]:
+        """See ``VectorStore.vector_scores``."""
+        return await self._vectors.scores(table, vector, space=space, agent_id=agent_id, ids=ids)
+
+
+class _Outer:
+    """Holds the writer for a task. Every way out queues the end without an await."""
+
+    def __init__(self, store: SqliteStore):
+        self._store = store
+
+    async def __aenter__(self) -> None:
+        self._held = Held()
+        future = self._store._writer.submit(self._held)
+        try:
+            await future
+        except BaseException:
+            self._held.channel.put(End(commit=False))
+            raise
+        self._token: Token[Any] = _held.set((self._store, self._held))
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        _held.reset(self._token)
+        end = End(commit=kind is None)
+        self._held.channel.put(end)
+        await end.future
+
+
+class _Inner:
+    """A savepoint inside a held transaction."""
+
+    def __init__(self, store: SqliteStore, held: Held):
+        if asyncio.current_task() is not held.owner:
+            raise InvalidValue(
+                "transaction", "only the task that opened a transaction can nest another in it."
+            )
+        self._store, self._held = store, held
+
+    async def __aenter__(self) -> None:
+        self._held.depth += 1
+        self._name = quoted(f"level_{self._held.depth}")
+        job = self._queue([f"SAVEPOINT {self._name}"])
+        try:
+            await job.future
+        except BaseException:
+            self._leave(commit=False)
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self._leave(commit=kind is None).future
+
+    def _leave(self, *, commit: bool) -> Job:
+        self._held.depth -= 1
+        undo = [] if commit else [f"ROLLBACK TO {self._name}"]
+        return self._queue([*undo, f"RELEASE {self._name}"])
+
+    def _queue(self, statements: list[str]) -> Job:
+        def run(connection: apsw.Connection) -> None:
+            for sql in statements:
+                connection.execute(sql)
+
+        job = Job(run, savepoint=False)
+        self._held.channel.put(job)
+        return job
+
+
+def _fetch(
+    connection: apsw.Connection, query: Query, compiled: Compiled, params: dict[str, Any]
+) -> Any:
+    read = compiled.read
+    assert read is not None
+    rows = connection.execute(compiled.sql, compiled.bind(params))
+    if type(query) in _ONE_ROW:
+        row = rows.fetchone()
+        return None if row is None else read(row)
+    return [read(row) for row in rows.fetchall()]
+
+
+def _write(connection: apsw.Connection, bound: Bound, compiled: Compiled) -> Any:
+    values = compiled.bind(bound.params)
+    try:
+        rows = connection.execute(compiled.sql, values).fetchall()
+    except apsw.ConstraintError as error:
+        if error.extendedresult != apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
+            raise
+        raise _missing(connection, bound) from error
+    if isinstance(bound.query, Insert):
+        result = _stored(connection, bound, compiled, rows)
+        touched = 0 if result is None else 1
+    else:
+        result = touched = connection.changes()
+    if bound.expected is not None and touched != bound.expected:
+        raise Conflict("Somebody else changed this in the meantime; read it again and retry.")
+    return result
+
+
+def _stored(
+    connection: apsw.Connection, bound: Bound, compiled: Compiled, rows: list[tuple[Any, ...]]
+) -> Any:
+    """The row as the database keeps it; ``None`` if it was already there and is ignored."""
+    row = bound.params["row"]
+    if compiled.read is not None:
+        return msgspec.structs.replace(row, **compiled.read(rows[0])) if rows else None
+    ignored = bound.query.on_conflict == "ignore" and connection.changes() == 0
+    return None if ignored else row
+
+
+def _missing(connection: apsw.Connection, bound: Bound) -> NotFound | MissingReference:
+    """Which reference of a row points nowhere."""
+    row = bound.params.get("row")
+    for column in bound.query.table.columns if row is not None else ():
+        key = getattr(row, column.name)
+        if column.references is None or key is None:
+            continue
+        sql = f"SELECT 1 FROM {quoted(column.references.table)} WHERE id = ?"
+        if connection.execute(sql, (key,)).fetchone() is None:
+            return NotFound(entity_of(column.references.table), key)
+    return MissingReference("A row refers to something that is not there; nothing was kept.")
+
+
+_ONE_ROW: tuple[type, ...] = (Get, Count)

@@ -1,0 +1,97 @@
+"""Conditions on rows, as immutable values. Engines compile them; values are always bound."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+
+
+class Param(msgspec.Struct, frozen=True):
+    """A value that is given when the query runs."""
+
+    name: str
+
+
+def param(name: str) -> Any:
+    """A placeholder for a value that is given when the query runs."""
+    return Param(name)
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """A condition; combine with ``&``, ``|`` and ``~``."""
+
+    def __and__(self, other: Filter) -> And:
+        return And((self, other))
+
+    def __or__(self, other: Filter) -> Or:
+        return Or((self, other))
+
+    def __invert__(self) -> Not:
+        return Not(self)
+
+
+class Comparison(Filter, frozen=True):
+    """``column operator value``; equality with ``None`` means "is absent". Enums compare by rank."""
+
+    column: str
+    operator: Operator
+    value: Any
+
+
+class In(Filter, frozen=True):
+    """The column's value is one of a list (a ``Param`` that will be bound to one, or a tuple)."""
+
+    column: str
+    values: Any
+
+
+class NotInQuery(Filter, frozen=True):
+    """The column is absent, or its value is not among those a subquery selects."""
+
+    column: str
+    query: Any
+    selects: str
+
+
+class JsonHas(Filter, frozen=True):
+    """The JSON object has every key of the bound object with an equal value (top level)."""
+
+    column: str
+    pairs: Any
+
+
+class JsonContains(Filter, frozen=True):
+    """The JSON array under ``key`` of the object holds every string of the bound list."""
+
+    column: str
+    key: str
+    values: Any
+
+
+class After(Filter, frozen=True):
+    """The row comes after the row with these values in the order of ``columns`` (keyset paging)."""
+
+    columns: tuple[str, ...]
+    values: tuple[Any, ...]
+    descending: bool = False
+
+
+class And(Filter, frozen=True):
+    """All of them hold."""
+
+    parts: tuple[Filter, ...]
+
+
+class Or(Filter, frozen=True):
+    """At least one of them holds."""
+
+    parts: tuple[Filter, ...]
+
+
+class Not(Filter, frozen=True):
+    """It does not hold."""
+
+    part: Filter

@@ -1,0 +1,188 @@
+"""Archival entries: long-term notes, perhaps in chunks."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from ..embeddings.indexing import Mode
+from ..embeddings.split import split_text
+from ..errors import InvalidValue
+from ..models import ArchivalEntry, Json
+from ..query import Bound, param, select
+from ..schema import columns_of
+from ..search import Hit, SearchOptions
+from .repository import DEFAULT_LIMIT, Repository, given
+
+_E = columns_of(ArchivalEntry)
+_CHUNKS = (
+    select(ArchivalEntry)
+    .where(_E.parent_entry_id == param("parent"), _E.is_active == True)  # noqa: E712
+    .order_by(_E.chunk_index)
+)
+_ALL_CHUNKS = select(ArchivalEntry).where(_E.parent_entry_id == param("parent"))
+
+
+class Archival(Repository[ArchivalEntry]):
+    """The archival entries of agents."""
+
+    model = ArchivalEntry
+    prefix = "arch"
+
+    async def create(
+        self,
+        agent_id: str,
+        content: str,
+        *,
+        metadata: Json | None = None,
+        chunk_chars: int | None = None,
+        id: str | None = None,
+        created_at: Any = None,
+        embed: Mode | None = None,
+    ) -> ArchivalEntry:
+        """Keep a note, as one durable write with its vectors.
+
+        With ``chunk_chars`` a longer text becomes several entries of at most that many characters,
+        which together are exactly the text; the first one is returned and is the parent of the
+        others. Without it the entry stays whole, whatever its length.
+        """
+        now = self._clock()
+        first = self._build(
+            id=self._new_id(id, now),
+            agent_id=agent_id,
+            content=content,
+            metadata=metadata or {},
+            created_at=created_at or now,
+            updated_at=now,
+        )
+        if not first.content.strip():
+            raise InvalidValue("content", "an archival entry needs a text.")
+        entries = self._chunked(first, chunk_chars)
+        vectors = await self._indexer.writes_for(entries, mode=embed, fresh=True)
+        await self._store.write([*(self.queries.insert(row=e) for e in entries), *vectors])
+        if (embed or self._indexer.mode) == "queued":
+            self._indexer.wake()
+        return entries[0]
+
+    def _chunked(
+        self, first: ArchivalEntry, chunk_chars: int | None
+    ) -> builtins.list[ArchivalEntry]:
+        if chunk_chars is None or len(first.content) <= chunk_chars:
+            return [first]
+        if chunk_chars < 1:
+            raise InvalidValue("chunk_chars", "it must be at least 1.")
+        values = {name: getattr(first, name) for name in first.__struct_fields__}
+        return [
+            self._build(
+                **{
+                    **values,
+                    "id": first.id if index == 0 else f"{first.id}_{index}",
+                    "content": first.content[start:end],
+                    "parent_entry_id": None if index == 0 else first.id,
+                    "chunk_index": index,
+                }
+            )
+            for index, (start, end) in enumerate(split_text(first.content, chunk_chars))
+        ]
+
+    async def list(
+        self,
+        agent_id: str | None = None,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        after: str | None = None,
+        newest_first: bool = False,
+        include_deleted: bool = False,
+    ) -> builtins.list[ArchivalEntry]:
+        """An agent's entries in the order of their time, after the one with the id ``after``."""
+        return await self._list(
+            limit=limit,
+            after=after,
+            newest_first=newest_first,
+            include_deleted=include_deleted,
+            agent_id=agent_id,
+        )
+
+    async def count(self, agent_id: str | None = None, *, include_deleted: bool = False) -> int:
+        """How many entries there are."""
+        return await self._count(include_deleted=include_deleted, agent_id=agent_id)
+
+    async def chunks(self, id: str) -> builtins.list[ArchivalEntry]:
+        """An entry and the further chunks of its text, in order. Raises ``NotFound``."""
+        first = await self.require(id)
+        return [first, *await self._store.execute(_CHUNKS, parent=id)]
+
+    async def read(self, id: str) -> str:
+        """The whole text of an entry with its chunks. Raises ``NotFound``."""
+        return "".join(chunk.content for chunk in await self.chunks(id))
+
+    async def update(
+        self,
+        id: str,
+        *,
+        content: str | UnsetType = UNSET,
+        metadata: Json | UnsetType = UNSET,
+        embed: Mode | None = None,
+    ) -> ArchivalEntry:
+        """Change what is given; a new text is embedded again in the same write."""
+        before = await self.require(id)
+        changes = given(content=content, metadata=metadata)
+        after: ArchivalEntry = self._changed(before, changes)
+        if not after.content.strip():
+            raise InvalidValue("content", "an archival entry needs a text.")
+        touched = self._touched(changes)
+        row = self.queries.update(touched)(id=id, **{n: getattr(after, n) for n in touched})
+        vectors: builtins.list[Bound] = []
+        if after.content != before.content:
+            vectors = await self._indexer.writes_for([after], mode=embed)
+        await self._store.write([row.expect(1), *vectors])
+        if (embed or self._indexer.mode) == "queued":
+            self._indexer.wake()
+        return after
+
+    async def delete(self, id: str) -> None:
+        """Deactivate an entry and its further chunks: no longer listed or found."""
+        chunks = await self.chunks(id)
+        gone = self.queries.update(["is_active", "updated_at"])
+        now = self._clock()
+        await self._store.write(
+            [
+                bound
+                for chunk in chunks
+                for bound in (
+                    gone(id=chunk.id, is_active=False, updated_at=now),
+                    *self._indexer.removals_for(chunk),
+                )
+            ]
+        )
+
+    async def restore(self, id: str) -> ArchivalEntry:
+        """Undo ``delete`` of an entry and its further chunks. Raises ``NotFound``."""
+        first = await self.require(id, include_deleted=True)
+        chunks = [first, *await self._store.execute(_ALL_CHUNKS, parent=id)]
+        back = self.queries.update(["is_active", "updated_at"])
+        now = self._clock()
+        vectors = await self._indexer.writes_for(chunks)
+        await self._store.write(
+            [*(back(id=c.id, is_active=True, updated_at=now) for c in chunks), *vectors]
+        )
+        return await self.require(id)
+
+    async def purge(self, id: str) -> None:
+        """Erase an entry, its further chunks and their vectors, for good. Raises ``NotFound``."""
+        first = await self.require(id, include_deleted=True)
+        chunks = [first, *await self._store.execute(_ALL_CHUNKS, parent=id)]
+        removals = [bound for chunk in chunks for bound in self._indexer.removals_for(chunk)]
+        audit = self._audit("purge", subject_id=id, details={"entity": self.entity})
+        await self._store.write([*removals, self.queries.purge(id=id), audit])
+
+    async def search(self, agent_id: str, query: str, **options: Any) -> builtins.list[Hit]:
+        """The entries that answer a question best.
+
+        Takes the options of ``PatternDB.search`` except ``kinds``.
+        """
+        return await self._context.searcher.search(
+            agent_id, query, SearchOptions.of(kinds=["archival"], **options)
+        )

@@ -1,0 +1,206 @@
+"""What may be stored: every value from outside passes here and leaves as it will be read back."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from .errors import InvalidValue, LimitExceeded
+from .schema import ColumnType, table_of
+
+S = TypeVar("S", bound=msgspec.Struct)
+E = TypeVar("E", bound=Enum)
+
+MAX_TEXT_CHARS = 16 * 1024 * 1024
+MAX_ID_CHARS = 512
+MAX_JSON_DEPTH = 100
+MAX_QUERY_CHARS = 1024 * 1024
+MAX_LIMIT = 100_000
+
+_AT_FIELD = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.(?P<field>\w+)[^`]*`)?$", re.DOTALL)
+
+
+def check_text(field: str, value: Any, *, at_most: int = MAX_TEXT_CHARS) -> str:
+    """Text that every engine can store: no NUL, no half surrogate pairs, not endless."""
+    if not isinstance(value, str):
+        raise InvalidValue(field, f"it must be text, not {type(value).__name__}.")
+    if len(value) > at_most:
+        raise LimitExceeded(field, f"it has {len(value)} characters, at most {at_most} fit.")
+    if value.isascii():
+        storable = "\0" not in value
+    else:
+        storable = "\0" not in value and _encodable(value)
+    if not storable:
+        raise InvalidValue(field, "it holds a NUL character or half a surrogate pair.")
+    return value
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_id(field: str, value: Any) -> str:
+    """An identifier given from outside."""
+    text = check_text(field, value, at_most=MAX_ID_CHARS)
+    if not text:
+        raise InvalidValue(field, "an id cannot be empty.")
+    return text
+
+
+def check_limit(value: Any, *, field: str = "limit") -> int:
+    """A number of rows: 1 to 100,000."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidValue(field, "it must be a whole number.")
+    if not 1 <= value <= MAX_LIMIT:
+        raise InvalidValue(field, f"it must be between 1 and {MAX_LIMIT}.")
+    return value
+
+
+def check_time(field: str, value: Any) -> datetime:
+    """An aware datetime, in UTC."""
+    if not isinstance(value, datetime):
+        raise InvalidValue(field, f"it must be a datetime, not {type(value).__name__}.")
+    if value.tzinfo is None:
+        raise InvalidValue(field, "it has no time zone; give an aware datetime.")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidValue(field, "it lies outside the years 1 to 9999 in UTC.") from None
+
+
+def check_enum(field: str, kind: type[E], value: Any) -> E:
+    """A member of an enum, given as such or by its value."""
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(str(member.value) for member in kind)
+        raise InvalidValue(field, f"it must be one of {allowed}.") from None
+
+
+def check_json(field: str, value: Any, depth: int = 0) -> None:
+    """A value that JSON holds without loss: finite numbers of 64 bits, string keys, not too deep."""
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        check_text(field, value)
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise InvalidValue(field, "it holds a number that does not fit into 64 bits.")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidValue(field, "it holds a number that is not finite.")
+    elif depth >= MAX_JSON_DEPTH:
+        raise LimitExceeded(field, f"it is nested deeper than {MAX_JSON_DEPTH} levels.")
+    else:
+        _check_container(field, value, depth + 1)
+
+
+def _check_container(field: str, value: Any, depth: int) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise InvalidValue(field, "it holds a key that is not text.")
+            check_text(field, key)
+            check_json(field, inner, depth)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_json(field, inner, depth)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            check_json(field, getattr(value, name), depth)
+    else:
+        raise InvalidValue(field, f"it holds a {type(value).__name__}, which JSON cannot.")
+
+
+def build(model: type[S], values: Mapping[str, Any]) -> S:
+    """A model of these values. Raises ``InvalidValue`` naming the first field that cannot be."""
+    try:
+        made = msgspec.convert(values, model)
+    except msgspec.ValidationError as error:
+        raise _named(model, values, error) from None
+    except (RecursionError, OverflowError) as error:
+        raise InvalidValue("value", "it is nested too deeply or too large.") from error
+    return _checked(made)
+
+
+def _checked(made: S) -> S:
+    """The same with every time in UTC, after checking what types do not say."""
+    times = {}
+    for name, check in _field_checks(type(made)):
+        value = getattr(made, name)
+        if value is None:
+            continue
+        if check is ColumnType.TIME:
+            if value.tzinfo is not UTC:
+                times[name] = check_time(name, value)
+        elif check is ColumnType.TEXT:
+            check_text(name, value)
+        elif value:
+            check_json(name, value)
+    _check_sizes(made)
+    return msgspec.structs.replace(made, **times) if times else made
+
+
+def _check_sizes(made: msgspec.Struct) -> None:
+    for name in _key_fields(type(made)):
+        if (value := getattr(made, name)) is not None:
+            check_id(name, value)
+    for name in _integer_fields(type(made)):
+        value = getattr(made, name)
+        if value is not None and not -(2**63) <= value < 2**63:
+            raise InvalidValue(name, "it does not fit into 64 bits.")
+
+
+@cache
+def _field_checks(model: type[msgspec.Struct]) -> tuple[tuple[str, ColumnType], ...]:
+    checked = (ColumnType.TIME, ColumnType.TEXT, ColumnType.JSON)
+    return tuple((c.name, c.type) for c in table_of(model).columns if c.type in checked)
+
+
+@cache
+def _key_fields(model: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(
+        c.name
+        for c in table_of(model).columns
+        if c.type is ColumnType.TEXT and (c.name == "id" or c.references)
+    )
+
+
+@cache
+def _integer_fields(model: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(c.name for c in table_of(model).columns if c.type is ColumnType.INTEGER)
+
+
+def _named(
+    model: type[msgspec.Struct], values: Mapping[str, Any], error: msgspec.ValidationError
+) -> InvalidValue:
+    """Which field it was, without repeating the value."""
+    found = _AT_FIELD.match(str(error))
+    field = (found and found["field"]) or "value"
+    column = next((c for c in table_of(model).columns if c.name == field), None)
+    if column is not None and column.ranks:
+        return InvalidValue(field, f"it must be one of {', '.join(column.ranks)}.")
+    problem = found["problem"] if found else "it is not of the right type"
+    return InvalidValue(field, f"{problem.rstrip('.')}.")
+
+
+def check_known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that nobody knows, with the nearest one that is known."""
+    allowed = list(known)
+    for name in given:
+        if name not in allowed:
+            near = difflib.get_close_matches(str(name), allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(allowed)}."
+            raise InvalidValue(kind, f"there is no {str(name)[:80]!r}; {hint}")
