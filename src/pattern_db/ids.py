@@ -48,12 +48,17 @@ class Positions:
     def __init__(self) -> None:
         self._next: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.Lock()
+        self._start = int.from_bytes(os.urandom(2), "big") // 2
 
-    def at(self, moment: datetime) -> int:
-        """The next position at this time; spills into later milliseconds when one is used up."""
+    def at(self, moment: datetime, *, now: bool = False) -> int:
+        """The next position at this time; spills into later milliseconds when one is used up.
+
+        For the present moment (``now``) each process counts from a start of its own, so that
+        processes that write at once rarely ask for the same position.
+        """
         ms = min(to_micros(moment) // 1000 - _POSITION_EPOCH_MS, _LARGEST_MS)
         with self._lock:
-            sequence = self._next.pop(ms, 0)
+            sequence = self._next.pop(ms, self._start if now else 0)
             while sequence >= _SEQUENCES and ms < _LARGEST_MS:
                 self._next[ms] = sequence
                 ms += 1

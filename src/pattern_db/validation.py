@@ -25,7 +25,7 @@ MAX_JSON_DEPTH = 100
 MAX_QUERY_CHARS = 1024 * 1024
 MAX_LIMIT = 100_000
 
-_AT_FIELD = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.(?P<field>\w+)[^`]*`)?$", re.DOTALL)
+_AT_FIELD = re.compile(r"^(?P<problem>.*?)(?: - at .*?\$\.(?P<field>\w+).*)?$", re.DOTALL)
 
 
 def check_text(field: str, value: Any, *, at_most: int = MAX_TEXT_CHARS) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from ..clock import Clock
 from ..engines.base import Store
@@ -36,9 +35,9 @@ Progress = Callable[[int, int], None]
 
 _E, _Q, _S = columns_of(Embedding), columns_of(QueuedEmbedding), columns_of(EmbeddingSpace)
 _METADATA = Get(table_of(SystemMetadata))
-_NAME_MODEL = update(
-    SystemMetadata, "embedding_model", "embedding_dimensions", "updated_at"
-).where(columns_of(SystemMetadata).id == SYSTEM_ID)
+_NAME_MODEL = update(SystemMetadata, "embedding_model", "embedding_dimensions", "updated_at").where(
+    columns_of(SystemMetadata).id == SYSTEM_ID
+)
 _SPACES = select(EmbeddingSpace).order_by(_S.id)
 _ADD_SPACE = Insert(table_of(EmbeddingSpace))
 _DROP_SPACE = delete(EmbeddingSpace).where(_S.id != param("space"))
@@ -50,9 +49,7 @@ _HASHES = (
     .only(_E.item_id, _E.content_hash)
 )
 _ENQUEUE = Insert(table_of(QueuedEmbedding), on_conflict="replace")
-_DEQUEUE = delete(QueuedEmbedding).where(
-    _Q.item_id == param("item_id"), _Q.kind == param("kind")
-)
+_DEQUEUE = delete(QueuedEmbedding).where(_Q.item_id == param("item_id"), _Q.kind == param("kind"))
 _DEQUEUE_SEEN = _DEQUEUE.where(_Q.created_at == param("created_at"))
 _QUEUED = select(QueuedEmbedding).order_by(_Q.created_at, _Q.item_id).limit(param("limit"))
 _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
@@ -179,7 +176,6 @@ class Indexer:
         vectors = await self.provider.embed_batch([piece.text for piece in pieces])
         if vectors.shape != (len(pieces), self.provider.dimensions):
             raise EmbeddingFailed("The provider gave another number or length of vectors.")
-        data = np.ascontiguousarray(vectors, dtype="<f4")
         return [
             Embedding(
                 item_id=piece.item.id,
@@ -192,7 +188,7 @@ class Indexer:
                 content_hash=piece.hash,
                 vector=vector.tobytes(),
             )
-            for piece, vector in zip(pieces, data, strict=True)
+            for piece, vector in zip(pieces, vectors.astype("<f4"), strict=True)
         ]
 
     async def embed_query(self, text: str) -> Vector | None:

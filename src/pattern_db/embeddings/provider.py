@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Vector = NDArray[np.float32]
-"""One embedding: shape ``(dimensions,)``, float32, unit length."""
+    Vector: TypeAlias = NDArray[np.float32]
+    """One embedding: shape ``(dimensions,)``, float32, unit length."""
 
-Matrix = NDArray[np.float32]
-"""Several embeddings: shape ``(texts, dimensions)``, float32, rows of unit length."""
+    Matrix: TypeAlias = NDArray[np.float32]
+    """Several embeddings: shape ``(texts, dimensions)``, float32, rows of unit length."""
+else:  # importing this package must not import numpy
+    Vector = Matrix = Any
 
 
 @runtime_checkable

@@ -9,9 +9,14 @@ from typing import Any
 from ..models import ArchivalEntry, MemoryBlock, Message
 
 
+def said_text(message: Message) -> str:
+    """What was said and what tools were asked and answered."""
+    return "\n".join(part for part in (message.content, message.tool_text) if part)
+
+
 def message_text(message: Message) -> str:
     """``Speaker: text``: who says a thing is part of what it means."""
-    said = "\n".join(part for part in (message.content, message.tool_text) if part)
+    said = said_text(message)
     return f"{message.speaker}: {said}" if message.speaker and said else said
 
 
@@ -31,6 +36,11 @@ EMBEDDED_TEXT: dict[type, Callable[[Any], str]] = {
     MemoryBlock: block_text,
     ArchivalEntry: entry_text,
 }
+
+
+def shown_text(item: Any) -> str:
+    """The text of an item by which it is ranked: a speaker is known apart."""
+    return said_text(item) if isinstance(item, Message) else EMBEDDED_TEXT[type(item)](item)
 
 
 def content_hash(text: str) -> bytes:

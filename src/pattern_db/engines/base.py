@@ -81,6 +81,14 @@ class DatabaseBackend(Protocol):
         """Drop tables and all that belongs to them; part of a migration's way down."""
         ...
 
+    async def vacuum(self) -> None:
+        """Give the space of removed rows back, where the engine keeps files."""
+        ...
+
+    async def describe(self) -> dict[str, Any]:
+        """Where the data lies and how large it is, for people to read; never a secret."""
+        ...
+
     async def has_table(self, name: str, /) -> bool:
         """Whether a table of this name exists."""
         ...

@@ -57,7 +57,7 @@ def encode_json(value: Any) -> str:
 
 
 def _encode_enum(value: Any) -> str:
-    return value.value if isinstance(value, enum.Enum) else value
+    return str(value.value if isinstance(value, enum.Enum) else value)
 
 
 def _encode_time(value: Any) -> Any:

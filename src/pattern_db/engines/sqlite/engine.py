@@ -138,7 +138,7 @@ class SqliteStore:
     async def _send(self, held: Held, run: Run, *, savepoint: bool = False) -> Any:
         self._check_open()
         job = Job(run, savepoint=savepoint)
-        held.channel.put(job)
+        held.send(job)
         return await job.future
 
     async def _read(self, run: Run) -> Any:
@@ -301,15 +301,25 @@ class _Outer:
         try:
             await future
         except BaseException:
-            self._held.channel.put(End(commit=False))
+            self._end(commit=False)
             raise
         self._token: Token[Any] = _held.set((self._store, self._held))
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         _held.reset(self._token)
-        end = End(commit=kind is None)
-        self._held.channel.put(end)
-        await end.future
+        if (end := self._end(commit=kind is None)) is not None:
+            await end.future
+
+    def _end(self, *, commit: bool) -> End | None:
+        """Queue the end; ``None`` if the transaction was undone before it could be asked to end."""
+        end = End(commit=commit)
+        try:
+            self._held.send(end)
+        except DatabaseClosed:
+            if commit:
+                raise
+            return None
+        return end
 
 
 class _Inner:
@@ -333,12 +343,18 @@ class _Inner:
             raise
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        await self._leave(commit=kind is None).future
+        if (job := self._leave(commit=kind is None)) is not None:
+            await job.future
 
-    def _leave(self, *, commit: bool) -> Job:
+    def _leave(self, *, commit: bool) -> Job | None:
         self._held.depth -= 1
         undo = [] if commit else [f"ROLLBACK TO {self._name}"]
-        return self._queue([*undo, f"RELEASE {self._name}"])
+        try:
+            return self._queue([*undo, f"RELEASE {self._name}"])
+        except DatabaseClosed:
+            if commit:
+                raise
+            return None
 
     def _queue(self, statements: list[str]) -> Job:
         def run(connection: apsw.Connection) -> None:
@@ -346,7 +362,7 @@ class _Inner:
                 connection.execute(sql)
 
         job = Job(run, savepoint=False)
-        self._held.channel.put(job)
+        self._held.send(job)
         return job
 
 
@@ -367,7 +383,7 @@ def _write(connection: apsw.Connection, bound: Bound, compiled: Compiled) -> Any
     try:
         rows = connection.execute(compiled.sql, values).fetchall()
     except apsw.ConstraintError as error:
-        if error.extendedresult != apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
+        if getattr(error, "extendedresult", 0) != apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
             raise
         raise _missing(connection, bound) from error
     if isinstance(bound.query, Insert):

@@ -60,6 +60,7 @@ def compile_text_search(
         if scope is None:
             return []
         match = match_expression(terms, f"a{scope[0]}")
-        return connection.execute(compiled.sql, (match, *compiled.bind(params), limit)).fetchall()
+        rows: Any = connection.execute(compiled.sql, (match, *compiled.bind(params), limit))
+        return list(rows)
 
     return run

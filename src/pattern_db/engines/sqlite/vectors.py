@@ -117,10 +117,11 @@ class VectorSearch:
 
 def _catch_up(connection: apsw.Connection, index: ExactIndex, scope: Scope) -> None:
     """Bring an index to the state of one snapshot of the database."""
+    read: Callable[..., Any] = connection.execute
     if index.last_removal is None:
-        index.last_removal = connection.execute(_LAST_REMOVED).fetchone()[0]
-    removed = connection.execute(_REMOVED, (index.last_removal,)).fetchall()
-    rows = connection.execute(_ROWS, (*scope, index.last_row))
+        index.last_removal = int(read(_LAST_REMOVED).fetchone()[0])
+    removed = read(_REMOVED, (index.last_removal,)).fetchall()
+    rows = read(_ROWS, (*scope, index.last_row))
     while chunk := list(islice(rows, _CHUNK_ROWS)):
         index.add(chunk)
     if removed:
@@ -162,7 +163,7 @@ def _shared(
     assert table.text is not None
     if table.text.shared_through is None:
         return None
-    rows = connection.execute(
+    rows: Any = connection.execute(
         "SELECT e.pk, e.item_id, e.vector FROM embeddings AS e "
         f"JOIN {quoted(table.text.shared_through)} AS s ON s.block_id = e.item_id "
         "WHERE s.agent_id = ? AND e.kind = ? AND e.space = ? ORDER BY e.pk",

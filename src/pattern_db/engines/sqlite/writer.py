@@ -55,7 +55,7 @@ class End(Job):
 class Held(Job):
     """A transaction that a task holds open; its future is done once it has begun."""
 
-    __slots__ = ("channel", "depth", "finished", "owner")
+    __slots__ = ("_lock", "channel", "depth", "finished", "owner")
 
     def __init__(self) -> None:
         super().__init__(lambda _connection: None, savepoint=False)
@@ -63,6 +63,23 @@ class Held(Job):
         self.finished = False
         self.depth = 0
         self.owner = asyncio.current_task()
+        self._lock = threading.Lock()
+
+    def send(self, job: Job) -> None:
+        """Queue a job for the inside of the transaction; never blocks, never awaits."""
+        with self._lock:
+            if self.finished:
+                raise DatabaseClosed("The transaction had ended; nothing was written.")
+            self.channel.put(job)
+
+    def finish(self) -> list[Job]:
+        """From now on nothing is taken; gives what nobody will run any more."""
+        with self._lock:
+            self.finished = True
+            late = []
+            while not self.channel.empty():
+                late.append(self.channel.get())
+            return late
 
 
 class _Stop:
@@ -208,8 +225,9 @@ class Writer:
         try:
             self._begin()
         except BaseException as error:
-            self._held, held.finished, held.error = None, True, error
+            self._held, held.error = None, error
             _deliver([held])
+            _refuse(held.finish())
             return
         _deliver([held])
         while True:
@@ -223,7 +241,7 @@ class Writer:
         self._held = None
 
     def _end(self, held: Held, end: End) -> None:
-        held.finished = True
+        late = held.finish()
         alive = not self._connection.get_autocommit()
         try:
             if alive:
@@ -233,10 +251,7 @@ class Writer:
         if end.commit and not alive:
             end.error = _lost()
         _deliver([end])
-        while not held.channel.empty():
-            late = held.channel.get()
-            late.error = DatabaseClosed("The transaction had ended; nothing was written.")
-            _deliver([late])
+        _refuse(late)
 
 
 class _Detached(End):
@@ -246,6 +261,12 @@ class _Detached(End):
         self.commit = False
         self.error = None
         self.result = None
+
+
+def _refuse(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.error = DatabaseClosed("The transaction had ended; nothing was written.")
+    _deliver(jobs)
 
 
 def _lost() -> BaseException:

@@ -1,0 +1,47 @@
+# Everything sets itself up in .venv from the lock files; only Python 3.11+ and make are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN_LOCK := requirements.lock
+DEV_LOCK := requirements-dev.lock
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test test-quick check bench lock clean
+
+demo: .venv/.demo
+	$(BIN)/pattern demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+test-quick: .venv/.dev
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(MAKE) test
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+lock: .venv/.dev
+	$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pattern-db needs Python 3.11 or newer; name one with make PYTHON=…")'
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: $(RUN_LOCK) pyproject.toml | .venv/bin/python
+	$(PIP) install --require-hashes -r $(RUN_LOCK)
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: $(RUN_LOCK) $(DEV_LOCK) pyproject.toml | .venv/bin/python
+	$(PIP) install --require-hashes -r $(DEV_LOCK)
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ .venv/.demo

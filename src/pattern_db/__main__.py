@@ -1,0 +1,5 @@
+"""``python -m pattern_db`` is ``pattern``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,164 @@
+"""``pattern init``, ``pattern status`` and ``pattern db``: the database as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from . import output, progress
+from .options import DEFAULTS, Options
+from .session import existing, opened, runner, settings
+from .values import UsageError
+
+if TYPE_CHECKING:
+    from ..migrations import MigrationStatus
+    from ..service import Status
+
+app = App("db", help="The database as a whole: schema, space, embeddings.")
+
+_INNER_TABLES = {"system_metadata", "schema_migrations", "embedding_spaces", "embedding_queue"}
+
+
+async def init(
+    url: Annotated[str | None, Parameter(metavar="URL")] = None,
+    /,
+    *,
+    options: Options = DEFAULTS,
+) -> None:
+    """Make a database; one that is there already is left as it is.
+
+    Parameters
+    ----------
+    url
+        Its path or URL. [default: that of the settings]
+    """
+    from ..service import open as open_database
+
+    if url is not None and options.db is not None:
+        raise UsageError("The database is given twice, as an argument and as --db; give it once.")
+    config = settings(options, db=url)
+    was_there = existing(config)
+    async with open_database(config) as db:
+        status = await db.status()
+    where = status.storage.get("path", status.capabilities.engine)
+    said = f"There is a database at {where} already" if was_there else f"Made a database at {where}"
+    output.answer(
+        options,
+        {"created": not was_there, **msgspec.structs.asdict(status)},
+        f"{said} (schema version {status.schema.current}).",
+    )
+
+
+async def status(*, options: Options = DEFAULTS) -> None:
+    """Show the engine, the schema, the embedding model, counts and sizes."""
+    async with opened(options) as db:
+        found = await db.status()
+    if options.json:
+        output.document(found)
+    else:
+        output.record(_status_facts(found))
+
+
+def _status_facts(status: Status) -> list[tuple[str, object]]:
+    capabilities, storage = status.capabilities, status.storage
+    model = status.embedding_model
+    return [
+        ("database", storage.get("path")),
+        ("id", status.database_id),
+        ("engine", f"{capabilities.engine} {capabilities.version}"),
+        ("durable", "yes" if capabilities.durable else "no, a power cut may lose the last writes"),
+        ("encrypted", "yes" if capabilities.encrypted else None),
+        ("schema", _schema_sentence(status.schema)),
+        (
+            "embedding model",
+            f"{model} ({status.embedding_dimensions} dimensions)" if model else "none yet",
+        ),
+        (
+            "waiting to be embedded",
+            f"{status.queued_embeddings:,}" if status.queued_embeddings else None,
+        ),
+        ("size", output.size(storage["bytes"]) if "bytes" in storage else None),
+        ("unused", output.size(storage["free_bytes"]) if storage.get("free_bytes") else None),
+        *(
+            (table.replace("_", " "), f"{number:,}")
+            for table, number in status.counts.items()
+            if number and table not in _INNER_TABLES
+        ),
+    ]
+
+
+def _schema_sentence(schema: MigrationStatus) -> str:
+    if not schema.pending:
+        return f"version {schema.current}, the newest"
+    return f"version {schema.current} of {schema.newest}, {len(schema.pending)} to apply"
+
+
+@app.command(name="status")
+async def schema_status(*, options: Options = DEFAULTS) -> None:
+    """Show the version of the schema and the migrations to apply. Changes nothing."""
+    async with runner(options) as migrations:
+        found = await migrations.status()
+    if options.json:
+        output.document(found)
+        return
+    output.record(
+        [("schema", _schema_sentence(found)), *(("to apply", title) for title in found.pending)]
+    )
+
+
+@app.command
+async def migrate(
+    *, to: int | None = None, dry_run: bool = False, options: Options = DEFAULTS
+) -> None:
+    """Bring the schema to the newest version, or to another one.
+
+    Parameters
+    ----------
+    to
+        The version; going down erases what the later versions added.
+    dry_run
+        Only say what would be done.
+    """
+    async with runner(options) as migrations:
+        steps = await migrations.migrate(to=to, dry_run=dry_run)
+        current = (await migrations.status()).current
+    if options.json:
+        output.document({"dry_run": dry_run, "steps": steps, "current": current})
+        return
+    for step in steps:
+        output.line(f"would go {step}" if dry_run else f"went {step}")
+    output.line(f"The schema has version {current}.")
+
+
+@app.command
+async def vacuum(*, options: Options = DEFAULTS) -> None:
+    """Give the space of removed data back to the file system."""
+    async with opened(options) as db:
+        before = (await db.status()).storage
+        await db.vacuum()
+        after = (await db.status()).storage
+    sizes = {"bytes_before": before.get("bytes", 0), "bytes_after": after.get("bytes", 0)}
+    output.answer(
+        options,
+        sizes,
+        f"{output.size(sizes['bytes_before'])} before, {output.size(sizes['bytes_after'])} now.",
+    )
+
+
+@app.command
+async def reembed(*, all: bool = False, options: Options = DEFAULTS) -> None:
+    """Embed what has no vector of the configured model; needed after choosing another model.
+
+    Parameters
+    ----------
+    all
+        Embed again also what has one.
+    """
+    async with opened(options, embeds=True, any_model=True) as db:
+        with progress.bar("embedding") as update:
+            embedded = await db.reembed(progress=update, everything=all)
+        model = (await db.status()).embedding_model
+    answer: dict[str, Any] = {"embedded": embedded, "model": model}
+    output.answer(options, answer, f"Embedded {output.count(embedded, 'text')} with {model}.")

@@ -1,0 +1,76 @@
+"""The database that a verb works on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from ..config import Config, load
+from ..config.urls import MEMORY
+from ..errors import ConnectionFailed
+from .options import Options
+
+if TYPE_CHECKING:
+    from ..migrations import MigrationRunner
+    from ..service import PatternDB
+
+
+def settings(options: Options, *, db: str | None = None) -> Config:
+    """The settings that hold for a verb; ``db`` stands in for ``--db``."""
+    return load(db or options.db, embeddings=options.embeddings)
+
+
+@asynccontextmanager
+async def opened(
+    options: Options, *, embeds: bool = False, create: bool = False, any_model: bool = False
+) -> AsyncIterator[PatternDB]:
+    """The database of a verb, which has to exist unless the verb may ``create`` it.
+
+    What does not embed opens it without a provider: no model is loaded, and it works whichever
+    model the database was embedded with.
+    """
+    from ..service import open as open_database
+
+    config = settings(options)
+    if not create:
+        require_database(config)
+    provider = None if embeds else "none"
+    async with open_database(config, embeddings=provider, allow_other_model=any_model) as db:
+        yield db
+
+
+@asynccontextmanager
+async def runner(options: Options) -> AsyncIterator[MigrationRunner]:
+    """The migrations of a database, which has to exist and is not migrated by opening it."""
+    from ..migrations import MigrationRunner
+    from ..service import _connect
+
+    config = settings(options)
+    require_database(config)
+    store = await _connect(config.database)
+    try:
+        yield MigrationRunner(store)
+    finally:
+        await store.close()
+
+
+def require_database(config: Config) -> None:
+    """Raise ``ConnectionFailed`` if the file of an embedded database is not there."""
+    path = file_of(config)
+    if path is not None and not existing(config):
+        raise ConnectionFailed(f"There is no database at {path}; run `pattern init` first.")
+
+
+def existing(config: Config) -> bool:
+    """Whether the file of an embedded database is there; that of others is not known."""
+    path = file_of(config)
+    return path is not None and os.path.lexists(path)
+
+
+def file_of(config: Config) -> str | None:
+    """The path of the database; ``None`` in memory and for a server."""
+    if config.database.type == "remote" or config.database.location == MEMORY:
+        return None
+    return config.database.location

@@ -1,0 +1,95 @@
+"""``pattern import``: chat files of other programs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from . import output, progress
+from .choosing import find_agent
+from .options import DEFAULTS, Options
+from .session import opened
+
+if TYPE_CHECKING:
+    from ..service import PatternDB
+    from ..transfer import ImportReport
+
+Kind = Literal["locomo", "chatgpt", "jsonl"]
+
+
+async def import_(
+    kind: Kind,
+    files: Annotated[list[str], Parameter(metavar="FILE")],
+    /,
+    *,
+    agent: str | None = None,
+    user: str | None = None,
+    queue: bool = False,
+    options: Options = DEFAULTS,
+) -> None:
+    """Import chat files; importing one again adds only what is new in it.
+
+    Parameters
+    ----------
+    kind
+        What the files are.
+    files
+        The files.
+    agent
+        The id or the name of the agent whose messages they become, made if need be; else the
+        file says who.
+    user
+        The id of the user that new agents and conversations belong to.
+    queue
+        Store the texts now, and embed them later (`pattern db reembed`).
+    """
+    from ..transfer import import_file
+
+    reports: list[ImportReport] = []
+    async with opened(options, embeds=True, create=True) as db:
+        target = await _target(db, agent)
+        for file in files:
+            with progress.bar(f"importing {os.path.basename(file)}") as update:
+                report = await import_file(
+                    db,
+                    kind,
+                    file,
+                    **target,
+                    user_id=user,
+                    embed="queued" if queue else None,
+                    progress=update,
+                )
+            reports.append(report)
+            if not options.json:
+                output.line(_sentence(file, report))
+    if options.json:
+        output.document(
+            [_with_file(file, report) for file, report in zip(files, reports, strict=True)]
+        )
+
+
+async def _target(db: PatternDB, agent: str | None) -> dict[str, Any]:
+    """Which agent the messages go to, in the terms of ``import_file``."""
+    found = await find_agent(db, agent) if agent is not None else None
+    return {"agent_id": found.id} if found is not None else {"agent_name": agent}
+
+
+def _sentence(file: str, report: ImportReport) -> str:
+    done = [
+        f"{output.count(report.messages_written, 'message')} written",
+        f"{report.messages_present:,} already there" if report.messages_present else "",
+        *(f"{number:,} {reason}" for reason, number in report.skipped.items()),
+    ]
+    conversations = output.count(report.conversations, "conversation")
+    agents = output.count(len(report.agents), "agent")
+    return (
+        f"{file}: {', '.join(filter(None, done))} "
+        f"({conversations} of {agents}, {report.seconds:.1f} s)."
+    )
+
+
+def _with_file(file: str, report: ImportReport) -> dict[str, Any]:
+    return {"file": file, **msgspec.structs.asdict(report)}

@@ -1,0 +1,175 @@
+"""What can be asked of a search, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from ..embeddings.indexing import SEARCHABLE
+from ..errors import InvalidValue
+from ..filters import And, Filter, JsonContains, JsonHas, param
+from ..models import Json, Role
+from ..schema import Table
+from ..validation import (
+    check_enum,
+    check_id,
+    check_json,
+    check_known,
+    check_limit,
+    check_text,
+    check_time,
+)
+
+Mode = Literal["hybrid", "semantic", "keyword"]
+MODES = ("hybrid", "semantic", "keyword")
+DEFAULT_HITS = 10
+MOST_HITS = 1000
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was found.
+
+    ``item`` is the model, ``kind`` its kind, ``score`` in 0…1 (comparable within one mode), ``why``
+    the parts the score is the sum of, ``mode`` the mode that ran.
+    """
+
+    item: Any
+    kind: str
+    score: float
+    why: dict[str, float]
+    mode: str
+
+
+class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """One scope for both sides of a search. Filters only find what has the field they ask for."""
+
+    kinds: tuple[str, ...]
+    limit: int = DEFAULT_HITS
+    mode: Mode = "hybrid"
+    roles: tuple[Role, ...] | None = None
+    speakers: tuple[str, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    tags: tuple[str, ...] | None = None
+    metadata: Json | None = None
+    conversation_id: str | None = None
+    include_archived: bool = True
+
+    @classmethod
+    def of(cls, **given: Any) -> SearchOptions:
+        """Checked options. Raises ``InvalidValue`` naming the one that cannot be."""
+        check_known("option", given, cls.__struct_fields__)
+        checked = {name: _CHECKS[name](value) for name, value in given.items() if value is not None}
+        return cls(**{"kinds": tuple(SEARCHABLE), **checked})
+
+    def condition(self, table: Table) -> tuple[Filter | None, dict[str, Any]] | None:
+        """The filter for the rows of one table and its values; ``None`` if no row can meet it."""
+        columns = {column.name for column in table.columns}
+        used = tuple(name for name in _FILTERS if self._asks(name))
+        if any(_NEEDS[name] not in columns for name in used if name != "include_archived"):
+            return None
+        used = tuple(name for name in used if _NEEDS[name] in columns)
+        return _condition(table, used), {name: getattr(self, name) for name in used}
+
+    def _asks(self, name: str) -> bool:
+        value = getattr(self, name)
+        return not value if name == "include_archived" else value is not None
+
+
+_NEEDS = {
+    "roles": "role",
+    "speakers": "speaker",
+    "since": "created_at",
+    "until": "created_at",
+    "tags": "metadata",
+    "metadata": "metadata",
+    "conversation_id": "conversation_id",
+    "include_archived": "is_archived",
+}
+
+
+def _time_column(table: Table) -> str:
+    """A block is as old as its text; everything else as its creation."""
+    return "updated_at" if table.name == "memory_blocks" else "created_at"
+
+
+_FILTERS: dict[str, Any] = {
+    "roles": lambda t: t.column("role").in_(param("roles")),
+    "speakers": lambda t: t.column("speaker").in_(param("speakers")),
+    "since": lambda t: t.column(_time_column(t)) >= param("since"),
+    "until": lambda t: t.column(_time_column(t)) < param("until"),
+    "tags": lambda _t: JsonContains("metadata", "tags", param("tags")),
+    "metadata": lambda _t: JsonHas("metadata", param("metadata")),
+    "conversation_id": lambda t: t.column("conversation_id") == param("conversation_id"),
+    "include_archived": lambda t: t.column("is_archived") == False,  # noqa: E712
+}
+
+
+@lru_cache(maxsize=1024)
+def _condition(table: Table, used: tuple[str, ...]) -> Filter | None:
+    filters = tuple(_FILTERS[name](table) for name in used)
+    return And(filters) if filters else None
+
+
+def _listed(field: str, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Sequence | set | frozenset):
+        raise InvalidValue(field, "it must be a list.")
+    return list(value)
+
+
+def _kinds(value: Any) -> tuple[str, ...]:
+    kinds = _listed("kinds", value)
+    check_known("kinds", kinds, SEARCHABLE)
+    if not kinds:
+        raise InvalidValue("kinds", f"name at least one of {', '.join(SEARCHABLE)}.")
+    return tuple(dict.fromkeys(kinds))
+
+
+def _limit(value: Any) -> int:
+    if check_limit(value) > MOST_HITS:
+        raise InvalidValue("limit", f"a search gives at most {MOST_HITS} hits.")
+    return int(value)
+
+
+def _mode(value: Any) -> str:
+    if value not in MODES:
+        raise InvalidValue("mode", f"it must be one of {', '.join(MODES)}.")
+    return str(value)
+
+
+def _texts(field: str) -> Any:
+    return lambda value: tuple(check_text(field, text) for text in _listed(field, value))
+
+
+def _metadata(value: Any) -> Json:
+    if not isinstance(value, dict):
+        raise InvalidValue("metadata", "it must be an object of keys and values.")
+    check_json("metadata", value)
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValue("include_archived", "it must be true or false.")
+    return value
+
+
+_CHECKS: dict[str, Any] = {
+    "kinds": _kinds,
+    "limit": _limit,
+    "mode": _mode,
+    "roles": lambda value: tuple(check_enum("roles", Role, r) for r in _listed("roles", value)),
+    "speakers": _texts("speakers"),
+    "since": lambda value: check_time("since", value),
+    "until": lambda value: check_time("until", value),
+    "tags": _texts("tags"),
+    "metadata": _metadata,
+    "conversation_id": lambda value: check_id("conversation_id", value),
+    "include_archived": _flag,
+}

@@ -1,0 +1,240 @@
+"""A search from question to hits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..embeddings.indexing import SEARCHABLE, Indexer
+from ..embeddings.texts import shown_text
+from ..engines.base import Store
+from ..errors import NotFound, Unsupported
+from ..filters import Filter
+from ..models import Agent, BatchStatus, Message, MessageBatch
+from ..query import Get, param, select
+from ..schema import Table, columns_of, table_of
+from ..validation import MAX_QUERY_CHARS, check_id, check_text
+from .options import Hit, Mode, SearchOptions
+
+if TYPE_CHECKING:
+    from .ranking import Candidate
+
+CANDIDATES = 250
+"""How many items each side offers for ranking."""
+NEIGHBOURS_OF = 100
+"""For how many of the best candidates the turns beside them are offered too."""
+REACH = 2
+"""How far beside, in turns."""
+
+_AGENT = Get(table_of(Agent))
+_M, _B = columns_of(Message), columns_of(MessageBatch)
+_MESSAGES = table_of(Message)
+_OPEN_BATCHES = (
+    select(MessageBatch)
+    .where(_B.agent_id == param("agent_id"), _B.status == BatchStatus.OPEN)
+    .only(_B.id)
+    .limit(100_000)
+)
+_IN_BATCHES = select(Message).where(_M.batch_id.in_(param("batches"))).only(_M.id).limit(100_000)
+_BESIDE = (
+    select(Message)
+    .where(
+        _M.conversation_id == param("conversation_id"),
+        _M.agent_id == param("agent_id"),
+        _M.ordinal.in_(param("ordinals")),
+        _M.is_deleted == False,  # noqa: E712
+    )
+    .limit(10_000)
+)
+
+
+class _Found(msgspec.Struct):
+    """What is known of the candidates of one kind while a search goes on."""
+
+    table: Table
+    condition: Filter | None
+    params: dict[str, Any]
+    text: dict[str, float] = {}
+    dense: dict[str, float] = {}
+    items: dict[str, Any] = {}
+
+
+class Searcher:
+    """Searches one database."""
+
+    def __init__(self, store: Store, indexer: Indexer):
+        self._store = store
+        self._indexer = indexer
+        self._by_ids = {
+            kind: select(table.model).where(table.column("id").in_(param("ids")))
+            for kind, table in SEARCHABLE.items()
+        }
+
+    async def search(self, agent_id: str, query: str, options: SearchOptions) -> list[Hit]:
+        """See ``PatternDB.search``."""
+        check_text("query", query, at_most=MAX_QUERY_CHARS)
+        agent = await self._store.execute(_AGENT, id=check_id("agent_id", agent_id))
+        if agent is None or not agent.is_active:
+            raise NotFound("agent", agent_id)
+        if options.mode == "semantic" and self._indexer.provider is None:
+            raise Unsupported(
+                "Semantic search needs an embedding provider; set embeddings.provider, or use "
+                'mode="keyword".'
+            )
+        if not query.strip():
+            return []
+        from . import ranking  # numpy: not before it is needed
+
+        mode: Mode = options.mode if self._indexer.provider is not None else "keyword"
+        terms = ranking.match_terms(ranking.analyze(query))
+        found = await self._candidates(agent_id, query, terms, options, mode)
+        offered = _offered(found)
+        speakers = {candidate.speaker for candidate in offered if candidate.speaker}
+        question = ranking.analyze(query, speakers)
+        ranked = ranking.rank(question, offered, mode=mode, limit=options.limit)
+        items = {(kind, id): item for kind, f in found.items() for id, item in f.items.items()}
+        return [
+            Hit(
+                item=items[best.candidate.kind, best.candidate.item_id],
+                kind=best.candidate.kind,
+                score=best.score,
+                why=best.why,
+                mode=mode,
+            )
+            for best in ranked
+        ]
+
+    async def _candidates(
+        self, agent_id: str, query: str, terms: Sequence[str], options: SearchOptions, mode: Mode
+    ) -> dict[str, _Found]:
+        vector = await self._indexer.embed_query(query) if mode != "keyword" else None
+        hidden = await self._incomplete(agent_id) if "message" in options.kinds else []
+        found: dict[str, _Found] = {}
+        for kind in options.kinds:
+            scope = options.condition(SEARCHABLE[kind])
+            if scope is not None:
+                found[kind] = _Found(SEARCHABLE[kind], *scope)
+        await asyncio.gather(
+            *(self._gather(agent_id, f, terms, vector, mode, hidden) for f in found.values())
+        )
+        return found
+
+    async def _incomplete(self, agent_id: str) -> list[str]:
+        """Messages of batches that are still open: half a batch is not found."""
+        batches = await self._store.execute(_OPEN_BATCHES, agent_id=agent_id)
+        if not batches:
+            return []
+        rows = await self._store.execute(_IN_BATCHES, batches=[batch[0] for batch in batches])
+        return [row[0] for row in rows]
+
+    async def _gather(
+        self,
+        agent_id: str,
+        found: _Found,
+        terms: Sequence[str],
+        vector: Any,
+        mode: Mode,
+        hidden: Sequence[str],
+    ) -> None:
+        """Fill in the candidates of one kind, their scores and rows."""
+        scope: dict[str, Any] = {
+            "agent_id": agent_id,
+            "limit": CANDIDATES,
+            "condition": found.condition,
+            "params": found.params,
+            "exclude": hidden,
+        }
+        space = self._indexer.space
+        dense = vector is not None and space is not None
+        text, near = await asyncio.gather(
+            self._store.text_search(found.table, terms, **scope)
+            if mode != "semantic"
+            else _nothing(),
+            self._store.vector_search(found.table, vector, space=space, **scope)
+            if dense and space is not None
+            else _nothing(),
+        )
+        found.text, found.dense = dict(text), dict(near)
+        found.items = await self._load(found.table, [*{**found.text, **found.dense}])
+        if found.table is _MESSAGES:
+            await self._add_neighbours(agent_id, found, hidden)
+        if dense and space is not None:
+            rest = [id for id in found.items if id not in found.dense]
+            found.dense |= await self._store.vector_scores(
+                found.table, vector, space=space, agent_id=agent_id, ids=rest
+            )
+
+    async def _load(self, table: Table, ids: list[str]) -> dict[str, Any]:
+        assert table.text is not None
+        if not ids:
+            return {}
+        rows = await self._store.execute(self._by_ids[table.text.kind], ids=ids)
+        return {row.id: row for row in rows}
+
+    async def _add_neighbours(self, agent_id: str, found: _Found, hidden: Sequence[str]) -> None:
+        """Offer the turns beside the best candidates too."""
+        best = sorted(found.text, key=found.text.__getitem__, reverse=True)[:NEIGHBOURS_OF]
+        best += sorted(found.dense, key=found.dense.__getitem__, reverse=True)[:NEIGHBOURS_OF]
+        wanted: dict[str | None, set[int]] = {}
+        for id in best:
+            if (message := found.items.get(id)) is not None:
+                beside = range(message.ordinal - REACH, message.ordinal + REACH + 1)
+                wanted.setdefault(message.conversation_id, set()).update(beside)
+        known = {(m.conversation_id, m.ordinal) for m in found.items.values()}
+        for conversation, ordinals in wanted.items():
+            missing = [o for o in ordinals if (conversation, o) not in known and o >= 0]
+            await self._add(agent_id, found, conversation, missing, hidden)
+
+    async def _add(
+        self,
+        agent_id: str,
+        found: _Found,
+        conversation: str | None,
+        ordinals: list[int],
+        hidden: Sequence[str],
+    ) -> None:
+        if not ordinals:
+            return
+        query = _BESIDE if found.condition is None else _BESIDE.where(found.condition)
+        rows = await self._store.execute(
+            query,
+            **{
+                **found.params,
+                "conversation_id": conversation,
+                "agent_id": agent_id,
+                "ordinals": ordinals,
+            },
+        )
+        found.items |= {row.id: row for row in rows if row.id not in hidden}
+
+
+async def _nothing() -> list[tuple[str, float]]:
+    return []
+
+
+def _offered(found: dict[str, _Found]) -> list[Candidate]:
+    return [
+        _candidate(kind, f, id, item) for kind, f in found.items() for id, item in f.items.items()
+    ]
+
+
+def _candidate(kind: str, found: _Found, id: str, item: Any) -> Candidate:
+    from .ranking import Candidate
+
+    said = isinstance(item, Message)
+    return Candidate(
+        item_id=id,
+        kind=kind,
+        text_score=found.text.get(id, 0.0),
+        dense_score=found.dense.get(id),
+        conversation=(item.conversation_id or "") if said else None,
+        ordinal=item.ordinal or 0 if said else 0,
+        speaker=item.speaker if said else None,
+        text=shown_text(item),
+        created_at=item.created_at,
+    )
+
+

@@ -1,0 +1,105 @@
+"""What tests share: a database that is empty, real and closed at the end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import pattern_db
+from pattern_db import Agent, PatternDB
+from pattern_db.embeddings import EmbeddingProvider, create_provider
+
+DATA = Path(os.environ.get("PATTERN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pattern.toml and no PATTERN_* variable of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("PATTERN_") and name != "PATTERN_TEST_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PATTERN_CONFIG", os.devnull)
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """The path of a real input file; skips where the folder is not there."""
+
+    def find(name: str) -> Path:
+        path = DATA / name
+        if not path.exists():
+            pytest.skip(f"no {name} in PATTERN_TEST_DATA")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def provider() -> EmbeddingProvider:
+    """The bundled model, loaded once."""
+    return create_provider("local")
+
+
+class Ticking:
+    """A clock that moves one second at every look, so that times differ and tests repeat."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Ticking:
+    return Ticking()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "mind.db")
+
+
+@pytest.fixture
+async def db(path: str) -> AsyncIterator[PatternDB]:
+    """An empty database without embeddings; checks that closing leaves no thread behind."""
+    before = threading.active_count()
+    async with pattern_db.open(path, embeddings="none") as opened:
+        yield opened
+    left = [t.name for t in threading.enumerate() if t.name.startswith("pattern-db")]
+    assert not left or threading.active_count() <= before, left
+
+
+@pytest.fixture
+async def minded(path: str, provider: EmbeddingProvider) -> AsyncIterator[PatternDB]:
+    """An empty database with the bundled embedding model."""
+    async with pattern_db.open(path, embeddings=Shared(provider)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def flux(db: PatternDB) -> Agent:
+    return await db.agents.create(name="Flux")
+
+
+class Shared:
+    """A provider that several databases use: closing one of them must not close it."""
+
+    def __init__(self, inner: EmbeddingProvider):
+        self._inner = inner
+        self.model_id = inner.model_id
+        self.dimensions = inner.dimensions
+        self.max_batch = inner.max_batch
+        self.embed = inner.embed
+        self.embed_batch = inner.embed_batch
+        self.embed_query = inner.embed_query
+        self.split = inner.split
+
+    async def close(self) -> None:
+        """Nothing: the session owns the model."""
