@@ -14,7 +14,7 @@ from .session import opened
 from .values import JsonObject, Limit
 
 if TYPE_CHECKING:
-    from ..models import Agent
+    from pattern_db.models import Agent
 
 app = App("agent", help="Agents: who remembers.")
 

@@ -20,7 +20,7 @@ from . import (
 
 
 def _version() -> str:
-    from .. import __version__
+    from pattern_db import __version__
 
     return f"pattern-db {__version__}"
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound, PatternError
+from pattern_db.errors import NotFound, PatternError
 
 if TYPE_CHECKING:
-    from ..models import Agent, MemoryBlock
-    from ..service import PatternDB
+    from pattern_db.models import Agent, MemoryBlock
+    from pattern_db.service import PatternDB
 
 _SHOWN = 10
 
 
-class UnclearAgent(PatternError):
+class UnclearAgentError(PatternError):
     """It is not clear which agent is meant; the message lists those that can be."""
 
 
 async def choose_agent(db: PatternDB, given: str | None) -> Agent:
     """The agent with this id or name; without one, the only agent there is.
 
-    Raises ``NotFound``, or ``UnclearAgent``.
+    Raises ``NotFound``, or ``UnclearAgentError``.
     """
     found = await find_agent(db, given) if given is not None else await _only_agent(db)
     if found is None:
@@ -34,21 +34,24 @@ async def agent_id(db: PatternDB, given: str | None) -> str:
 
 
 async def find_agent(db: PatternDB, given: str) -> Agent | None:
-    """The agent with this id or name, if there is one. Raises ``UnclearAgent`` if several have it."""
+    """The agent with this id or name, if there is one.
+
+    Raises ``UnclearAgentError`` if several have the name.
+    """
     if (found := await db.agents.get(given)) is not None:
         return found
     named = await db.agents.list(name=given, limit=_SHOWN + 1)
     if len(named) > 1:
-        raise UnclearAgent(f"Several agents have this name; give an id: {_listed(named)}.")
+        raise UnclearAgentError(f"Several agents have this name; give an id: {_listed(named)}.")
     return named[0] if named else None
 
 
 async def _only_agent(db: PatternDB) -> Agent:
     agents = await db.agents.list(limit=_SHOWN + 1)
     if not agents:
-        raise UnclearAgent("There is no agent yet; run `pattern agent create NAME` first.")
+        raise UnclearAgentError("There is no agent yet; run `pattern agent create NAME` first.")
     if len(agents) > 1:
-        raise UnclearAgent(f"There are several agents; choose one by --agent: {_listed(agents)}.")
+        raise UnclearAgentError(f"There are several agents; choose one by --agent: {_listed(agents)}.")
     return agents[0]
 
 

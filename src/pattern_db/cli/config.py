@@ -23,7 +23,7 @@ _TABLE = output.table(
 @app.command
 def show(*, options: Options = DEFAULTS) -> None:
     """Show every setting and where it comes from. Secrets are not shown."""
-    from ..config import describe
+    from pattern_db.config import describe
 
     shown = describe(settings(options))
     if options.json:
@@ -35,7 +35,7 @@ def show(*, options: Options = DEFAULTS) -> None:
 @app.command
 def check(*, options: Options = DEFAULTS) -> None:
     """Say what would go wrong or is unsafe; exits with 1 if anything is."""
-    from ..config import check as problems_of
+    from pattern_db.config import check as problems_of
 
     problems = problems_of(settings(options))
     if options.json:

@@ -13,8 +13,8 @@ from .session import existing, opened, runner, settings
 from .values import UsageError
 
 if TYPE_CHECKING:
-    from ..migrations import MigrationStatus
-    from ..service import Status
+    from pattern_db.migrations import MigrationStatus
+    from pattern_db.service import Status
 
 app = App("db", help="The database as a whole: schema, space, embeddings.")
 
@@ -34,7 +34,7 @@ async def init(
     url
         Its path or URL. [default: that of the settings]
     """
-    from ..service import open as open_database
+    from pattern_db.service import open as open_database
 
     if url is not None and options.db is not None:
         raise UsageError("The database is given twice, as an argument and as --db; give it once.")

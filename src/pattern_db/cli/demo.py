@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..errors import InvalidValue
+from pattern_db.errors import InvalidValue
+
 from . import output, progress
 from .options import EVERYWHERE, PLAIN, Output
 from .session import existing, file_of
 
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..demo import Answer, DemoReport, Found, Ingested
+    from pattern_db.config import Config
+    from pattern_db.demo import Answer, DemoReport, Found, Ingested
 
 _SHOWN_HITS = 3
 
@@ -41,8 +42,8 @@ async def demo(
     embeddings
         The embedding provider, such as local, none or openai.
     """
-    from ..demo import run_demo
-    from ..service import open as open_database
+    from pattern_db.demo import run_demo
+    from pattern_db.service import open as open_database
 
     async with _place(keep, embeddings) as config, open_database(config) as db:
         with progress.waiting("reading and asking"):
@@ -60,7 +61,7 @@ async def demo(
 @contextlib.asynccontextmanager
 async def _place(keep: str | None, embeddings: str | None) -> AsyncIterator[Config]:
     """The settings of a new database: at ``keep``, or in a directory that is removed."""
-    from ..config import load
+    from pattern_db.config import load
 
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="pattern-demo-") as directory:

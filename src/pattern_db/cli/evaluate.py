@@ -18,7 +18,7 @@ async def locomo(
     files: Annotated[list[str], Parameter(metavar="FILE")],
     /,
     *,
-    k: Numbers = (1, 5, 10, 20, 50),
+    k: Annotated[Numbers, Parameter(show_default="1,5,10,20,50")] = (1, 5, 10, 20, 50),
     mode: Mode = "hybrid",
     db: Annotated[str | None, Parameter(metavar="URL", group=EVERYWHERE)] = None,
     embeddings: Annotated[str | None, Parameter(metavar="NAME", group=EVERYWHERE)] = None,
@@ -39,13 +39,14 @@ async def locomo(
     embeddings
         The embedding provider, such as local, none or openai.
     """
-    from ..evaluation import evaluate_locomo, render
+    from pattern_db.evaluation import evaluate_locomo, render
 
-    with progress.bar("evaluating") as update:
+    given = {"embeddings": embeddings} if embeddings is not None else {}
+    with progress.bars_of_steps() as update:
         report = await evaluate_locomo(
-            files, ks=k, embeddings=embeddings, mode=mode, database=db, progress=update
+            files, ks=k, mode=mode, database=db, progress=update, **given
         )
     if options.json:
         output.document(report)
     else:
-        output.line(render(report))
+        output.block(render(report).rstrip("\n"))

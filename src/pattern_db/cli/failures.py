@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from cyclopts import CycloptsError, UnknownCommandError, UnusedCliTokensError
 
-from ..errors import PatternError
+from pattern_db.errors import PatternError
+
 from .values import UsageError
 
 DONE, FAILED, MISUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141

@@ -13,7 +13,7 @@ from .output import Entry
 from .values import Mode, Moment, pairs_of
 
 if TYPE_CHECKING:
-    from ..search import Hit
+    from pattern_db.search import Hit
 
 
 @Parameter(name="*")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from cyclopts import App
 
-from ..models import MemberRole, PatternType
+from pattern_db.models import MemberRole, PatternType
+
 from . import output
 from .choosing import agent_id
 from .options import DEFAULTS, Options
@@ -16,7 +17,7 @@ from .session import opened
 from .values import JsonObject, Limit
 
 if TYPE_CHECKING:
-    from ..models import AgentGroup, GroupMember
+    from pattern_db.models import AgentGroup, GroupMember
 
 app = App("group", help="Groups: agents that work together.")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from ..models import BlockType, Permission
+from pattern_db.models import BlockType, Permission
+
 from . import output
 from .choosing import agent_id, choose_block
 from .found import ANYTHING, Narrowing, show_hits
@@ -17,8 +18,8 @@ from .session import opened
 from .values import JsonObject, Limit, Stdin, UsageError, required_text, text_of
 
 if TYPE_CHECKING:
-    from ..models import BlockVersion, MemoryBlock, SharedBlock
-    from ..repositories import SharedMemory
+    from pattern_db.models import BlockVersion, MemoryBlock, SharedBlock
+    from pattern_db.repositories import SharedMemory
 
 app = App("memory", help="Memory blocks: labelled texts that agents keep.")
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from ..models import Role
+from pattern_db.models import Role
+
 from . import output
 from .choosing import agent_id
 from .found import ANYTHING, Narrowing, show_hits
@@ -16,7 +17,7 @@ from .session import opened
 from .values import JsonObject, Limit, Moment, Stdin, required_text
 
 if TYPE_CHECKING:
-    from ..models import Message
+    from pattern_db.models import Message
 
 app = App("message", help="Messages: what was said.")
 

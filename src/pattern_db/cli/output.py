@@ -63,6 +63,11 @@ def line(text: str = "", style: str = "") -> None:
         sys.stdout.write(text.translate(_CONTROLS) + "\n")
 
 
+def block(text: str) -> None:
+    """A text of many lines; a file or a pipe gets it exactly."""
+    sys.stdout.write((text.translate(_HARMLESS) if sys.stdout.isatty() else text) + "\n")
+
+
 def one_more(limit: int) -> int:
     """How many items to ask for so that ``listing`` knows whether there are more."""
     return min(limit + 1, 100_000)
@@ -133,7 +138,7 @@ def record(facts: Iterable[tuple[str, object]], text: str = "") -> None:
         line(f"{name:<{width}}  {value}")
     if text:
         line()
-        sys.stdout.write((text.translate(_HARMLESS) if sys.stdout.isatty() else text) + "\n")
+        block(text)
 
 
 def facts_of(struct: msgspec.Struct, *, without: Sequence[str] = ()) -> list[tuple[str, object]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 Progress = Callable[[int, int], None]
+Steps = Callable[[str, int, int], None]
 
 _PATIENCE_S = 1.0
 
@@ -35,6 +36,22 @@ def bar(title: str) -> Iterator[Progress | None]:
         yield update
     finally:
         bars.stop()
+
+
+@contextmanager
+def bars_of_steps() -> Iterator[Steps]:
+    """As ``bar``, for work in several steps: what to call with (step, done, total)."""
+    with ExitStack() as open_bars:
+        updates: dict[str, Progress | None] = {}
+
+        def update(step: str, done: int, total: int) -> None:
+            if step not in updates:
+                open_bars.close()
+                updates[step] = open_bars.enter_context(bar(step))
+            if (show := updates[step]) is not None:
+                show(done, total)
+
+        yield update
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..models import Role
+from pattern_db.models import Role
+
 from .choosing import agent_id
 from .found import ANYTHING, Narrowing, show_hits
 from .options import DEFAULTS, Options

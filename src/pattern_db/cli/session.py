@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ..config import Config, load
-from ..config.urls import MEMORY
-from ..errors import ConnectionFailed
+from pattern_db.config import Config, load
+from pattern_db.config.urls import MEMORY
+from pattern_db.errors import ConnectionFailed
+
 from .options import Options
 
 if TYPE_CHECKING:
-    from ..migrations import MigrationRunner
-    from ..service import PatternDB
+    from pattern_db.migrations import MigrationRunner
+    from pattern_db.service import PatternDB
 
 
 def settings(options: Options, *, db: str | None = None) -> Config:
@@ -31,7 +32,7 @@ async def opened(
     What does not embed opens it without a provider: no model is loaded, and it works whichever
     model the database was embedded with.
     """
-    from ..service import open as open_database
+    from pattern_db.service import open as open_database
 
     config = settings(options)
     if not create:
@@ -44,8 +45,8 @@ async def opened(
 @asynccontextmanager
 async def runner(options: Options) -> AsyncIterator[MigrationRunner]:
     """The migrations of a database, which has to exist and is not migrated by opening it."""
-    from ..migrations import MigrationRunner
-    from ..service import _connect
+    from pattern_db.migrations import MigrationRunner
+    from pattern_db.service import _connect
 
     config = settings(options)
     require_database(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -14,8 +15,8 @@ from .options import DEFAULTS, Options
 from .session import opened
 
 if TYPE_CHECKING:
-    from ..service import PatternDB
-    from ..transfer import ImportReport
+    from pattern_db.service import PatternDB
+    from pattern_db.transfer import ImportReport
 
 Kind = Literal["locomo", "chatgpt", "jsonl"]
 
@@ -46,8 +47,9 @@ async def import_(
     queue
         Store the texts now, and embed them later (`pattern db reembed`).
     """
-    from ..transfer import import_file
+    from pattern_db.transfer import import_file
 
+    _check_readable(files)
     reports: list[ImportReport] = []
     async with opened(options, embeds=True, create=True) as db:
         target = await _target(db, agent)
@@ -71,6 +73,13 @@ async def import_(
         )
 
 
+def _check_readable(files: Sequence[str]) -> None:
+    """Raise ``OSError`` for a file that cannot be read, before anything is done."""
+    for file in files:
+        with open(file, "rb"):
+            pass
+
+
 async def _target(db: PatternDB, agent: str | None) -> dict[str, Any]:
     """Which agent the messages go to, in the terms of ``import_file``."""
     found = await find_agent(db, agent) if agent is not None else None
@@ -81,7 +90,7 @@ def _sentence(file: str, report: ImportReport) -> str:
     done = [
         f"{output.count(report.messages_written, 'message')} written",
         f"{report.messages_present:,} already there" if report.messages_present else "",
-        *(f"{number:,} {reason}" for reason, number in report.skipped.items()),
+        *(f"{reason}: {number:,}" for reason, number in report.skipped.items()),
     ]
     conversations = output.count(report.conversations, "conversation")
     agents = output.count(len(report.agents), "agent")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from ..errors import NotFound
+from pattern_db.errors import NotFound
+
 from . import output
 from .options import DEFAULTS, Options
 from .output import Column

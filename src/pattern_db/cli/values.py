@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter, Token, validators
 
-from ..errors import InvalidValue
+from pattern_db.errors import InvalidValue
 
 STDIN = "standard input"
 
@@ -41,8 +41,8 @@ def _object(_: Any, tokens: Sequence[Token]) -> dict[str, Any]:
 
 def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
     parts = [part.strip() for token in tokens for part in token.value.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 1000 for part in parts):
-        raise ValueError("write whole numbers from 1 to 1000 with commas, such as 1,5,10.")
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError("write whole numbers with commas between them, such as 1,5,10.")
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from ..models import Agent, Role
-from ..search import Hit
-from ..service import PatternDB
+from pattern_db.models import Agent, Role
+from pattern_db.search import Hit
+from pattern_db.service import PatternDB
+
 from .story import Question, Story, story
 
 CUTOFFS = (1, 10)

@@ -51,6 +51,7 @@ _HASHES = (
 _ENQUEUE = Insert(table_of(QueuedEmbedding), on_conflict="replace")
 _DEQUEUE = delete(QueuedEmbedding).where(_Q.item_id == param("item_id"), _Q.kind == param("kind"))
 _DEQUEUE_SEEN = _DEQUEUE.where(_Q.created_at == param("created_at"))
+_EMPTY_QUEUE = delete(QueuedEmbedding)
 _QUEUED = select(QueuedEmbedding).order_by(_Q.created_at, _Q.item_id).limit(param("limit"))
 _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
 _PAGE = 256
@@ -327,6 +328,7 @@ class Indexer:
             await self._reembed_pass(space, 0, None, everything=False)
             await self._name_model()
             await self._store.execute(_DROP_SPACE, space=space)
+            await self._store.execute(_EMPTY_QUEUE)
 
     async def close(self) -> None:
         """Stop working; what is queued stays queued."""

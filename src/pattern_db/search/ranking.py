@@ -12,6 +12,7 @@ The score is a weighted mean of parts in 0…1, each computed from the question 
     cue      1 where the query asks for a time and the text has a word of time
     date     1 where it was written from a day before to two days after a date in the query,
              ½ where it was written in that month
+    length   characters / 150, 1 at most: "Thanks!" is seldom evidence; what stands alone counts 1
 
 A part that the query gives no occasion for is left out of the mean. idf is Robertson's, taken over
 the candidates: log(1 + (n - df + ½) / (df + ½)); an engine's own idf ranked no better (.797 and
@@ -47,12 +48,16 @@ WEIGHTS: Mapping[Mode, Mapping[str, float]] = {
         "speaker": 3.0,
         "cue": 2.5,
         "date": 6.0,
+        "length": 1.0,
     },
-    "semantic": {"dense": 2.0, "near": 1.0},
-    "keyword": {"cover": 2.0, "text": 1.0},
+    "semantic": {"dense": 2.0, "near": 1.0, "length": 0.5},
+    "keyword": {"cover": 2.0, "text": 2.0, "answer": 1.0},
 }
 DECAY = (1.0, 0.8, 0.7, 0.6)
 DAYS_BEFORE, DAYS_AFTER = 1, 2
+RARE = 3
+"""A word in fewer candidates weighs no more; one in none is often a word nobody used."""
+FULL_LENGTH = 150
 MAX_TERMS = 64
 MAX_CHARS = 8_000
 """How much of a candidate's text is read."""
@@ -68,18 +73,68 @@ STOP_WORDS = frozenset(
     there these they this those through to too under until up ve very was wasn we were weren what
     when where which while who whom why will with won would wouldn you your yours yourself
     yourselves
-    """.split()
+    """.split()  # noqa: SIM905
 )
-SUFFIXES = tuple(
-    "ations ation ingly ments ings ment ness ies ied ers ing ion ed es er ly s y e".split()
+SUFFIXES = (
+    "ations",
+    "ation",
+    "ingly",
+    "ments",
+    "ings",
+    "ment",
+    "ness",
+    "ies",
+    "ied",
+    "ers",
+    "ing",
+    "ion",
+    "ed",
+    "es",
+    "er",
+    "ly",
+    "s",
+    "y",
+    "e",
 )
-MONTHS = tuple(
-    "january february march april may june july august september october november december".split()
+MONTHS = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 )
 TIME_CUES = (
-    *"yesterday today tonight tomorrow last next ago recently since".split(),
-    *"week weeks weekend month months year years days".split(),
-    *"monday tuesday wednesday thursday friday saturday sunday".split(),
+    "yesterday",
+    "today",
+    "tonight",
+    "tomorrow",
+    "last",
+    "next",
+    "ago",
+    "recently",
+    "since",
+    "week",
+    "weeks",
+    "weekend",
+    "month",
+    "months",
+    "year",
+    "years",
+    "days",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
     *MONTHS,
 )
 MONTHS_THAT_ARE_WORDS = frozenset({"march", "may"})
@@ -290,7 +345,7 @@ def _parts(
 class _Scene:
     """A question and its candidates as arrays, one column a candidate, computed when asked for."""
 
-    def __init__(self, question: Question, pool: Sequence[Candidate]):
+    def __init__(self, question: Question, pool: Sequence[Candidate]) -> None:
         self.question = question
         self.pool = pool
 
@@ -342,9 +397,10 @@ class _Scene:
         """Which words of the query each text has, weighted by idf to add up to 1."""
         stems = dict.fromkeys(_stem(_fold(term)) for term in self.question.terms)
         rows = self.having(stems, lambda stem, word: _stem(word) == stem)
-        n, df = len(self.pool), rows.sum(axis=1)
-        idf = np.log1p((n - df + 0.5) / (df + 0.5))
-        return rows * (idf / idf.sum())[:, None]
+        n, df = len(self.pool), np.maximum(rows.sum(axis=1), RARE)
+        idf = np.log1p(np.maximum(n - df + 0.5, 0.5) / (df + 0.5))
+        weighted: Floats = rows * (idf / idf.sum())[:, None]
+        return weighted
 
     @cached_property
     def dense(self) -> Floats | None:
@@ -367,6 +423,11 @@ def _occurrences(needle: str, joined: str, accept: Callable[[str, str], bool]) -
         at = joined.find(needle, at + len(needle))
 
 
+def _any(rows: Floats) -> Floats:
+    found: Floats = rows.max(axis=0)
+    return found
+
+
 def _cover(scene: _Scene) -> Floats | None:
     if not scene.question.terms:
         return None
@@ -374,7 +435,8 @@ def _cover(scene: _Scene) -> Floats | None:
     for distance, decay in enumerate(DECAY[1:], start=1):
         for offset in (-distance, distance):
             best = np.maximum(best, decay * scene.beside(scene.occurs, offset))
-    return best.sum(axis=0)
+    cover: Floats = best.sum(axis=0)
+    return cover
 
 
 def _answer(scene: _Scene) -> Floats | None:
@@ -393,23 +455,22 @@ def _near(scene: _Scene) -> Floats | None:
 
 def _text(scene: _Scene) -> Floats | None:
     scores = np.array([max(candidate.text_score, 0.0) for candidate in scene.pool])
-    return scores / (scores.max() or 1.0)
+    share: Floats = scores / (scores.max() or 1.0)
+    return share
 
 
 def _phrase(scene: _Scene) -> Floats | None:
     if not scene.question.phrases:
         return None
     phrases = [_fold(phrase) for phrase in scene.question.phrases]
-    return scene.having(phrases, lambda _phrase, _word: True).max(axis=0)
+    return _any(scene.having(phrases, lambda _phrase, _word: True))
 
 
 def _speaker(scene: _Scene) -> Floats | None:
     about = scene.question.about
     if about is None:
         return None
-    named = scene.having(
-        [_fold(word) for word in _name_words(about)], lambda name, word: name == word
-    ).max(axis=0)
+    named = _any(scene.having([_fold(word) for word in _name_words(about)], str.__eq__))
     speakers = [candidate.speaker for candidate in scene.pool]
     spoken = np.array([speaker is not None for speaker in speakers])
     return np.where(spoken, [speaker == about for speaker in speakers], named)
@@ -418,7 +479,7 @@ def _speaker(scene: _Scene) -> Floats | None:
 def _cue(scene: _Scene) -> Floats | None:
     if not scene.question.asks_time:
         return None
-    return scene.having(TIME_CUES, lambda cue, word: cue == word).max(axis=0)
+    return _any(scene.having(TIME_CUES, str.__eq__))
 
 
 def _when(scene: _Scene) -> Floats | None:
@@ -431,10 +492,15 @@ def _when(scene: _Scene) -> Floats | None:
 
 def _closeness(moment: Moment, written: date) -> float:
     year = moment.year or written.year
-    if moment.day is not None and (told := _date(year, moment.month, moment.day)) is not None:
-        if -DAYS_BEFORE <= (written - told).days <= DAYS_AFTER:
-            return 1.0
+    told = _date(year, moment.month, moment.day) if moment.day else None
+    if told is not None and -DAYS_BEFORE <= (written - told).days <= DAYS_AFTER:
+        return 1.0
     return 0.5 if (written.year, written.month) == (year, moment.month) else 0.0
+
+
+def _length(scene: _Scene) -> Floats:
+    lengths = np.array([len(text) for text in scene.texts])
+    return np.where(scene.alone, 1.0, np.minimum(lengths / FULL_LENGTH, 1.0))
 
 
 _PARTS: Mapping[str, Callable[[_Scene], Floats | None]] = {
@@ -447,4 +513,5 @@ _PARTS: Mapping[str, Callable[[_Scene], Floats | None]] = {
     "speaker": _speaker,
     "cue": _cue,
     "date": _when,
+    "length": _length,
 }

@@ -95,9 +95,7 @@ def _image(part: Json) -> str:
 
 
 def _thoughts(content: Json) -> Iterator[str]:
-    thoughts = content.get("thoughts")
-    for thought in thoughts if isinstance(thoughts, list) else ():
-        yield from _texts(thought)
+    return _everything(content.get("thoughts"))
 
 
 def _fields(*names: str) -> Callable[[Json], Iterator[str]]:
@@ -106,19 +104,17 @@ def _fields(*names: str) -> Callable[[Json], Iterator[str]]:
     )
 
 
-def _everything(content: Json) -> Iterator[str]:
-    """Every text in a content of a type that is not known here."""
-    return _texts({key: value for key, value in content.items() if key not in _NOT_TEXT})
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif isinstance(value, dict):
-        yield from _everything(value)
+def _everything(value: Any) -> Iterator[str]:
+    """Every text in a value of a form that is not known here, in its order."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str(text):
+                yield text
+            case list(inner):
+                waiting += reversed(inner)
+            case dict(inner):
+                waiting += [v for key, v in reversed(inner.items()) if key not in _NOT_TEXT]
 
 
 _READERS: dict[str, Callable[[Json], Iterator[str]]] = {
