@@ -69,11 +69,12 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 async def db(path: str) -> AsyncIterator[PatternDB]:
     """An empty database without embeddings; checks that closing leaves no thread behind."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     async with pattern_db.open(path, embeddings="none") as opened:
         yield opened
-    left = [t.name for t in threading.enumerate() if t.name.startswith("pattern-db")]
-    assert not left or threading.active_count() <= before, left
+    started = set(threading.enumerate()) - before
+    left = [thread.name for thread in started if thread.name.startswith("pattern-db")]
+    assert not left, left
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -140,47 +140,60 @@ def _checked(made: S) -> S:
     times = {}
     for name, check in _field_checks(type(made)):
         value = getattr(made, name)
-        if value is None:
+        if value is None or _PLAIN[check](value):
             continue
-        if check is ColumnType.TIME:
-            if value.tzinfo is not UTC:
-                times[name] = check_time(name, value)
-        elif check is ColumnType.TEXT:
-            check_text(name, value)
-        elif value:
-            check_json(name, value)
-    _check_sizes(made)
+        if check == "time":
+            times[name] = check_time(name, value)
+        else:
+            _CAREFUL[check](name, value)
     return msgspec.structs.replace(made, **times) if times else made
 
 
-def _check_sizes(made: msgspec.Struct) -> None:
-    for name in _key_fields(type(made)):
-        if (value := getattr(made, name)) is not None:
-            check_id(name, value)
-    for name in _integer_fields(type(made)):
-        value = getattr(made, name)
-        if value is not None and not -(2**63) <= value < 2**63:
-            raise InvalidValue(name, "it does not fit into 64 bits.")
+def _plain_text(value: str) -> bool:
+    return value.isascii() and "\0" not in value and len(value) <= MAX_TEXT_CHARS
+
+
+def _plain_id(value: str) -> bool:
+    return value.isascii() and "\0" not in value and 0 < len(value) <= MAX_ID_CHARS
+
+
+def _check_integer(name: str, value: int) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise InvalidValue(name, "it does not fit into 64 bits.")
+
+
+_PLAIN: dict[str, Callable[[Any], bool]] = {
+    "id": _plain_id,
+    "integer": lambda value: -(2**63) <= value < 2**63,
+    "json": lambda value: not value,
+    "text": _plain_text,
+    "time": lambda value: value.tzinfo is UTC,
+}
+"""Quick tests by which almost every value passes; what fails them is looked at with care."""
+
+_CAREFUL: dict[str, Callable[[str, Any], Any]] = {
+    "id": check_id,
+    "integer": _check_integer,
+    "json": check_json,
+    "text": check_text,
+}
+
+_CHECKED = {
+    ColumnType.INTEGER: "integer",
+    ColumnType.JSON: "json",
+    ColumnType.TEXT: "text",
+    ColumnType.TIME: "time",
+}
 
 
 @cache
-def _field_checks(model: type[msgspec.Struct]) -> tuple[tuple[str, ColumnType], ...]:
-    checked = (ColumnType.TIME, ColumnType.TEXT, ColumnType.JSON)
-    return tuple((c.name, c.type) for c in table_of(model).columns if c.type in checked)
-
-
-@cache
-def _key_fields(model: type[msgspec.Struct]) -> tuple[str, ...]:
+def _field_checks(model: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """Which check each field needs."""
+    columns = [column for column in table_of(model).columns if column.type in _CHECKED]
     return tuple(
-        c.name
-        for c in table_of(model).columns
-        if c.type is ColumnType.TEXT and (c.name == "id" or c.references)
+        (c.name, "id" if c.name == "id" or (c.references and c.type is ColumnType.TEXT) else _CHECKED[c.type])
+        for c in columns
     )
-
-
-@cache
-def _integer_fields(model: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(c.name for c in table_of(model).columns if c.type is ColumnType.INTEGER)
 
 
 def _named(

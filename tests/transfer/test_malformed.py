@@ -23,7 +23,7 @@ async def import_or_refuse(kind: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / FILES[kind][0]
         file.write_bytes(data)
-        async with pattern_db.open(":memory:", embeddings="none") as db:
+        async with pattern_db.open(f"{folder}/mind.db", embeddings="none") as db:
             try:
                 report = await import_file(db, kind, file)
             except ImportFailed as refusal:

@@ -1,7 +1,7 @@
 """The command line: ``pattern``. One module a noun; each verb is a documented function.
 
-Exit codes: 0 for done, 1 for an error (one sentence on stderr), 2 for wrong usage, 130 for Ctrl-C,
-141 when nobody reads the output any more.
+Exit codes: 0 for done, 1 for an error (one sentence on stderr, none if nobody reads the output any
+more), 2 for wrong usage, 130 for Ctrl-C.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ def _show_answer(answer: Answer) -> None:
 
 def _hit(hit: Found) -> str:
     mark = "✓" if hit.is_evidence else " "
-    return f"  {mark} {hit.score:.2f}  {hit.date}  {hit.speaker}: {output.shorten(hit.text, 90)}"
+    facts = f"  {mark} {hit.score:.2f}  {hit.date}  {hit.speaker}: "
+    return facts + output.shorten(hit.text, output.room(len(facts)))
 
 
 def _show_summary(report: DemoReport) -> None:

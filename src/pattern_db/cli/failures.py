@@ -15,8 +15,7 @@ from pattern_db.errors import PatternError
 
 from .values import UsageError
 
-DONE, FAILED, MISUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
-"""Exit codes; the last two are those of a process that SIGINT and SIGPIPE end."""
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def exit_code(tokens: Sequence[str]) -> int:
@@ -26,7 +25,7 @@ def exit_code(tokens: Sequence[str]) -> int:
             _run(tokens)
     except BrokenPipeError:
         _stop_writing()
-        return UNREAD
+        return FAILED
     except (KeyboardInterrupt, Exception) as error:
         code, sentence = _explained(error)
         if _wants_traceback(tokens):

@@ -5,6 +5,7 @@ On a terminal there is colour and long lines end with an ellipsis; elsewhere it 
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SNIPPET_CHARS = 100
+_INDENT = " " * 4
 _FILE_WIDTH = 10_000
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 _HARMLESS = {code: mark for code, mark in _CONTROLS.items() if chr(code) not in "\n\t"}
@@ -126,8 +128,8 @@ def entries(make: Callable[[T], Entry]) -> Callable[[Sequence[T]], None]:
 def entry(shown: Entry) -> None:
     """One entry: facts, the beginning of its text, and notes."""
     line("  ".join(fact for fact in shown.facts if fact), "bold")
-    for text in (shorten(shown.text), *shown.notes):
-        line(f"    {text}")
+    for text in (shorten(shown.text, room(len(_INDENT))), *shown.notes):
+        line(f"{_INDENT}{text}")
 
 
 def record(facts: Iterable[tuple[str, object]], text: str = "") -> None:
@@ -151,6 +153,13 @@ def shorten(text: str, width: int = SNIPPET_CHARS) -> str:
     """The beginning of a text, on one line."""
     flat = " ".join(text[: width * 20].split())
     return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
+
+
+def room(taken: int) -> int:
+    """How many characters of a snippet fit on a line of which some are taken."""
+    if not sys.stdout.isatty():
+        return SNIPPET_CHARS
+    return min(SNIPPET_CHARS, max(20, shutil.get_terminal_size().columns - taken))
 
 
 def when(moment: datetime) -> str:
@@ -201,4 +210,4 @@ def _print_trimmed(console: Console, made: Any) -> None:
     """Print without the spaces that fill lines up to the width of their column."""
     with console.capture() as captured:
         console.print(made)
-    sys.stdout.write("".join(f"{row.rstrip()}\n" for row in captured.get().splitlines()))
+    sys.stdout.write("".join(f"{row.rstrip()}\n" for row in captured.get().removesuffix("\n").split("\n")))

@@ -14,7 +14,8 @@ def as_unit_matrix(vectors: ArrayLike, count: int, dimensions: int) -> Matrix:
     matrix = _as_floats(vectors)
     if matrix.shape != (count, dimensions):
         raise EmbeddingFailed(_wrong_shape(matrix.shape, count, dimensions))
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not np.all(np.isfinite(lengths) & (lengths > 0)):
         raise EmbeddingFailed(
             "The embedding model answered with a vector of zeros, or of numbers that are none; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 
 import numpy as np
@@ -32,7 +32,7 @@ class LocalEmbeddings(PiecewiseEmbeddings):
         super().__init__(
             model_id=MODEL_ID,
             dimensions=DIMENSIONS,
-            max_batch=512,
+            max_batch=256,
             splitter=by_word_pieces(WINDOW),
         )
         self._worker = Worker(
@@ -47,22 +47,24 @@ class LocalEmbeddings(PiecewiseEmbeddings):
     def _job(
         self, texts: Sequence[str], purpose: Purpose, model: MiniLM
     ) -> Generator[None, None, Matrix]:
-        """One batch a turn, so that a question that comes meanwhile waits for one batch at most."""
-        pieces = self._pieces(texts, purpose)
-        vectors = np.empty((len(pieces.texts), DIMENSIONS), np.float32)
-        for turn, (rows, ids) in enumerate(self._batches(pieces.texts, model)):
-            if turn:
+        matrices = []
+        for start in range(0, len(texts), self.max_batch):
+            if start:
                 yield
-            vectors[rows] = model.vectors(ids)
-        return pieces.joined(vectors)
-
-    def _batches(
-        self, pieces: list[str], model: MiniLM
-    ) -> Iterator[tuple[list[int], list[list[int]]]]:
-        for start in range(0, len(pieces), self.max_batch):
-            ids = model.token_ids(pieces[start : start + self.max_batch])
-            for rows in batches([len(tokens) for tokens in ids]):
-                yield [start + row for row in rows], [ids[row] for row in rows]
+            pieces = self._pieces(texts[start : start + self.max_batch], purpose)
+            matrices.append(pieces.joined((yield from _vectors(model, pieces.texts))))
+        return np.concatenate(matrices)
 
     async def _release(self) -> None:
         await self._worker.close()
+
+
+def _vectors(model: MiniLM, pieces: list[str]) -> Generator[None, None, Matrix]:
+    """One batch a turn, so that a question that comes meanwhile waits for one batch at most."""
+    ids = model.token_ids(pieces)
+    vectors = np.empty((len(pieces), DIMENSIONS), np.float32)
+    for turn, rows in enumerate(batches([len(tokens) for tokens in ids])):
+        if turn:
+            yield
+        vectors[rows] = model.vectors([ids[row] for row in rows])
+    return vectors

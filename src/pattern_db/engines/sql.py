@@ -370,11 +370,12 @@ def _compile_insert(query: Insert) -> Compiled:
     listed = ", ".join(quoted(column.name) for column in table.columns)
     sql = f"INSERT INTO {quoted(table.name)} ({listed}) VALUES ({_insert_places(table)})"
     sql += _conflict_clause(query)
-    counted = [column.name for column in table.columns if column.counted]
-    if counted:
-        sql += f" RETURNING {', '.join(map(quoted, counted))}"
-    read = (lambda row: dict(zip(counted, row, strict=True))) if counted else None
-    return Compiled(sql, _insert_values(table), read, True, True)
+    return Compiled(sql, _insert_values(table), None, True, True)
+
+
+def counted_columns(table: Table) -> list[str]:
+    """The columns whose values the database assigns."""
+    return [column.name for column in table.columns if column.counted]
 
 
 def _compile_update(query: Update) -> Compiled:

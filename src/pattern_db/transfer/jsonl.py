@@ -67,16 +67,15 @@ class _Thread(msgspec.Struct):
 
 async def import_jsonl(run: Run) -> None:
     """Import every line of a file."""
-    agent_id = await run.agent(run.source.path.stem or run.source.name, run.source.name)
     lines = await asyncio.to_thread(Lines, run.source)
     try:
-        await _import_lines(_Threads(run, agent_id), lines)
+        await _import_lines(run, lines)
     finally:
         lines.close()
 
 
-async def _import_lines(threads: _Threads, lines: Lines) -> None:
-    run = threads.run
+async def _import_lines(run: Run, lines: Lines) -> None:
+    threads = _Threads(run)
     while chunk := await asyncio.to_thread(lines.next_chunk):
         try:
             for line in chunk.lines:
@@ -94,9 +93,9 @@ async def _import_lines(threads: _Threads, lines: Lines) -> None:
 class _Threads:
     """The conversations of a file, and the messages that wait to be written."""
 
-    def __init__(self, run: Run, agent_id: str) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
-        self._agent_id = agent_id
+        self._agent_id = ""
         self._threads: dict[tuple[str, ...], _Thread] = {}
         self._ready: list[list[Entry]] = []
 
@@ -104,6 +103,7 @@ class _Threads:
         """Understand a line; what it completes waits for ``flush``."""
         try:
             created_at = _time(self.run, line)
+            self._agent_id = self._agent_id or await self._agent()
             thread = await self._thread(line, created_at)
             thread.last = created_at or thread.last
             with self.run.at(line.place):
@@ -111,6 +111,9 @@ class _Threads:
             self._ready += thread.group.feed(entry)
         except RecursionError:
             raise self.run.source.failure(line.place, "it is nested too deeply") from None
+
+    async def _agent(self) -> str:
+        return await self.run.agent(self.run.source.stem, self.run.source.name)
 
     async def flush(self) -> None:
         """Write what waits."""
@@ -169,7 +172,7 @@ def _conversation_key(run: Run, line: Line) -> tuple[str, ...]:
     ):
         if (named := line.fields.get(field)) is not None:
             return (*scope, _name(run, line, field, named))
-    return ("file", run.source.path.stem or run.source.name)
+    return ("file", run.source.stem)
 
 
 def _name(run: Run, line: Line, field: str, value: Any) -> str:

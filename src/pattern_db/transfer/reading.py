@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
@@ -44,7 +45,12 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """What errors and identities call it: its name without the folders."""
-        return self.path.name
+        return os.fsencode(self.path.name).decode(errors="replace")
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return Path(self.name).stem or self.name
 
     def failure(self, place: str | None, problem: str) -> ImportFailed:
         """The error for something at a place in the file."""

@@ -107,7 +107,6 @@ def _text_index(table: Table, text: TextIndex) -> Iterator[str]:
         f"CREATE VIRTUAL TABLE {quoted(name)} USING fts5(scope, {columns}, content='', "
         f"contentless_delete=1, tokenize='{TOKENIZER}')"
     )
-    yield f"INSERT INTO {quoted(name)} ({quoted(name)}, rank) VALUES ('secure-delete', 1)"
     watched = ", ".join(map(quoted, (*text.columns, text.hidden[0], text.owner)))
     add, remove = _add(table, text, "new"), _remove(table, "old")
     yield _trigger(table, "insert", f"AFTER INSERT ON {quoted(table.name)}", add)

@@ -9,24 +9,25 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token
+from itertools import groupby
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import apsw
-import msgspec
 
 from ...embeddings.provider import Vector
-from ...errors import Conflict, DatabaseClosed, InvalidValue, NotFound
+from ...errors import DatabaseClosed, InvalidValue
 from ...filters import Filter
-from ...query import Bound, Count, Get, Insert, Query
-from ...schema import Table, entity_of
+from ...query import Bound, Count, Get, Query
+from ...schema import Table, all_tables
 from ..base import Capabilities
 from ..sql import Compiled, compile_query, quoted
 from . import ddl
 from .connection import Options, claim, connect, prepare_file
-from .failures import MissingReference, driver_errors
+from .failures import driver_errors
 from .text import compile_text_search
 from .vectors import VectorSearch
+from .writes import write_one, write_run
 from .writer import Alone, End, Held, Job, Run, Writer
 
 _forks = 0
@@ -116,16 +117,23 @@ class SqliteStore:
 
     async def write(self, statements: Sequence[Bound], /) -> list[Any]:
         """See ``DatabaseBackend.write``."""
-        prepared = [(bound, self._compile(bound.query)) for bound in statements]
+        runs = [
+            (self._compile(query), list(bounds))
+            for query, bounds in groupby(statements, key=lambda bound: bound.query)
+        ]
 
         def run(connection: apsw.Connection) -> list[Any]:
-            return [_write(connection, bound, compiled) for bound, compiled in prepared]
+            return [
+                result
+                for compiled, bounds in runs
+                for result in write_run(connection, bounds, compiled)
+            ]
 
-        return await self._submit(run, savepoint=len(prepared) > 1)  # type: ignore[no-any-return]
+        return await self._submit(run, savepoint=len(statements) > 1)  # type: ignore[no-any-return]
 
     async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
         bound = Bound(query, params)
-        return await self._submit(lambda c: _write(c, bound, compiled), savepoint=False)
+        return await self._submit(lambda c: write_one(c, bound, compiled), savepoint=False)
 
     async def _submit(self, run: Run, *, savepoint: bool) -> Any:
         """Send a write to the writer, inside the transaction this task holds, if any."""
@@ -202,12 +210,16 @@ class SqliteStore:
         return await self._read(lambda c: c.execute(sql, (name,)).fetchone() is not None)  # type: ignore[no-any-return]
 
     async def vacuum(self) -> None:
-        """Rebuild the file without the space of removed rows; forget the log of removals."""
+        """Rebuild the file without removed rows, and the text indexes without their words."""
         if self._current() is not None:
             raise InvalidValue("transaction", "a database cannot be vacuumed inside one.")
         self._check_open()
 
         def run(connection: apsw.Connection) -> None:
+            for table in all_tables():
+                if table.text is not None:
+                    index = quoted(ddl.text_table(table))
+                    connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
             connection.execute("VACUUM")
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
@@ -376,48 +388,6 @@ def _fetch(
         row = rows.fetchone()
         return None if row is None else read(row)
     return [read(row) for row in rows.fetchall()]
-
-
-def _write(connection: apsw.Connection, bound: Bound, compiled: Compiled) -> Any:
-    values = compiled.bind(bound.params)
-    try:
-        rows = connection.execute(compiled.sql, values).fetchall()
-    except apsw.ConstraintError as error:
-        if getattr(error, "extendedresult", 0) != apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
-            raise
-        raise _missing(connection, bound) from error
-    if isinstance(bound.query, Insert):
-        result = _stored(connection, bound, compiled, rows)
-        touched = 0 if result is None else 1
-    else:
-        result = touched = connection.changes()
-    if bound.expected is not None and touched != bound.expected:
-        raise Conflict("Somebody else changed this in the meantime; read it again and retry.")
-    return result
-
-
-def _stored(
-    connection: apsw.Connection, bound: Bound, compiled: Compiled, rows: list[tuple[Any, ...]]
-) -> Any:
-    """The row as the database keeps it; ``None`` if it was already there and is ignored."""
-    row = bound.params["row"]
-    if compiled.read is not None:
-        return msgspec.structs.replace(row, **compiled.read(rows[0])) if rows else None
-    ignored = bound.query.on_conflict == "ignore" and connection.changes() == 0
-    return None if ignored else row
-
-
-def _missing(connection: apsw.Connection, bound: Bound) -> NotFound | MissingReference:
-    """Which reference of a row points nowhere."""
-    row = bound.params.get("row")
-    for column in bound.query.table.columns if row is not None else ():
-        key = getattr(row, column.name)
-        if column.references is None or key is None:
-            continue
-        sql = f"SELECT 1 FROM {quoted(column.references.table)} WHERE id = ?"
-        if connection.execute(sql, (key,)).fetchone() is None:
-            return NotFound(entity_of(column.references.table), key)
-    return MissingReference("A row refers to something that is not there; nothing was kept.")
 
 
 _ONE_ROW: tuple[type, ...] = (Get, Count)

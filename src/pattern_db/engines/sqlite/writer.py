@@ -150,9 +150,10 @@ class Writer:
         jobs = [job for job in group if not job.future.cancelled()]
         try:
             self._begin()
-            survived = all([self._attempt(job) for job in jobs])
+            alone = len(jobs) == 1
+            survived = all([self._attempt(job, alone=alone) for job in jobs])
             if survived:
-                self._connection.execute("COMMIT")
+                self._connection.execute("ROLLBACK" if alone and jobs[0].error else "COMMIT")
         except BaseException as error:
             self._fail(jobs, error)
             return
@@ -172,13 +173,13 @@ class Writer:
             raise self._broken
         self._connection.execute("BEGIN IMMEDIATE")
 
-    def _attempt(self, job: Job) -> bool:
+    def _attempt(self, job: Job, *, alone: bool = False) -> bool:
         """Run one job; whether the transaction around it is still alive."""
         job.error = None
         if self._connection.get_autocommit():
             return False
         try:
-            job.result = self._run(job)
+            job.result = job.run(self._connection) if alone else self._run(job)
         except BaseException as error:
             job.error = error
         return not self._connection.get_autocommit()
