@@ -1,8 +1,8 @@
 """Measuring two ways of doing the same work side by side.
 
 A ``Row`` names a piece of work, does it once by hand on the driver (the floor) and once through
-pattern-db, and gives both times. Rounds alternate between the two, so that a slow minute of the disk
-hits both; the medians are compared.
+pattern-db, and gives both times. Rounds alternate between the two, so that a slow minute of the
+disk hits both; the medians are compared.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def render(results: list[Result]) -> str:
     for r in results:
         mark = " " if r.met else "!"
         ours, floor = _time(r.ours_s), _time(r.floor_s)
-        lines.append(f"{r.ratio:7.2f}{mark} {r.target:>9}  {ours:>12}  {floor:>12}  {r.name} ({r.unit})")
+        lines.append(
+            f"{r.ratio:7.2f}{mark} {r.target:>9}  {ours:>12}  {floor:>12}  {r.name} ({r.unit})"
+        )
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """Measure pattern-db against the driver doing the same work by hand.
 
-    make bench                     # every row, results into benchmarks/results/
-    make bench ARGS="--quick"      # under a minute, prints only
-    make bench ARGS="--only store"
+make bench                     # every row, results into benchmarks/results/
+make bench ARGS="--quick"      # under a minute, prints only
+make bench ARGS="--only store"
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import apsw
 import numpy as np
-from harness import SEED, Result, Stopwatch, compare
 
 import pattern_db
+from harness import SEED, Result, Stopwatch, compare
 from pattern_db import PatternDB
 from pattern_db.engines.sqlite.text import match_expression
 
@@ -89,7 +89,20 @@ async def ingest(rounds: int, count: int) -> list[Result]:
     from pattern_db.embeddings.minilm import MiniLM
 
     rng = random.Random(SEED)
-    vocabulary = "I you we moved climbed painted dog house Oslo river coffee late Tuesday sister".split()
+    vocabulary = [
+        "I",
+        "you",
+        "we",
+        "moved",
+        "climbed",
+        "painted",
+        "dog",
+        "house",
+        "Oslo",
+        "river",
+        "coffee",
+        "late",
+    ]
     texts = [" ".join(rng.choices(vocabulary, k=rng.randrange(4, 60))) for _ in range(count)]
     bare, provider = MiniLM(), create_provider("local")
     await provider.embed("load it")

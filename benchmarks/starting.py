@@ -9,9 +9,9 @@ import sys
 import tempfile
 
 import apsw
-from harness import Result, Stopwatch, compare
 
 import pattern_db
+from harness import Result, Stopwatch, compare
 from pattern_db.embeddings import create_provider
 
 LOAD_MODEL = (

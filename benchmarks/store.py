@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import apsw
-from harness import Result, Stopwatch, compare
 
 import pattern_db
+from harness import Result, Stopwatch, compare
 from pattern_db import Agent, PatternDB
 from pattern_db.clock import to_micros
 from pattern_db.engines.sql import compile_query

@@ -1,7 +1,7 @@
 """Write the tables of today's models as the frozen schema of a migration.
 
-    python scripts/freeze_schema.py m0001_initial            # all tables
-    python scripts/freeze_schema.py m0002_tasks tasks        # only these
+python scripts/freeze_schema.py m0001_initial            # all tables
+python scripts/freeze_schema.py m0002_tasks tasks        # only these
 """
 
 import json

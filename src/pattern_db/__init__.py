@@ -1,9 +1,9 @@
 """pattern-db: the database of an AI agent's life.
 
-    async with pattern_db.open("mind.db") as db:
-        agent = await db.agents.create(name="Flux")
-        await db.messages.append(agent.id, role="user", speaker="Ada", content="I moved to Oslo.")
-        hits = await db.search(agent.id, "where does Ada live?")
+async with pattern_db.open("mind.db") as db:
+    agent = await db.agents.create(name="Flux")
+    await db.messages.append(agent.id, role="user", speaker="Ada", content="I moved to Oslo.")
+    hits = await db.search(agent.id, "where does Ada live?")
 """
 
 from .config import Config, DatabaseConfig, EmbeddingConfig

@@ -137,7 +137,7 @@ class AlreadyExists(PatternError):
 
     def __init__(self, entity: str, field: str):
         super().__init__(
-            f"A live {entity} with this {field} is already there; update it, or choose another {field}."
+            f"A live {entity} with this {field} is already there; update it, or choose another one."
         )
         self.entity = entity
         self.field = field

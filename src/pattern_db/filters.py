@@ -34,7 +34,7 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 class Comparison(Filter, frozen=True):
-    """``column operator value``; equality with ``None`` means "is absent". Enums compare by rank."""
+    """``column operator value``; ``= None`` means "is absent". Enums compare by rank."""
 
     column: str
     operator: Operator

@@ -86,7 +86,8 @@ class Count(_Query, frozen=True, eq=False):
 class Insert(_Query, frozen=True, eq=False):
     """Write one new row: ``Insert(table)(row=model)``.
 
-    ``on_conflict="ignore"`` leaves an existing row with the same key as it is and gives ``None``; ``"replace"`` overwrites the row with the same key, except ``created_at``.
+    ``on_conflict="ignore"`` leaves an existing row with the same key as it is and gives ``None``;
+    ``"replace"`` overwrites the row with the same key, except ``created_at``.
     """
 
     on_conflict: Literal["fail", "ignore", "replace"] = "fail"

@@ -1,4 +1,4 @@
-"""The database as a user sees it: opens an engine, migrates it, checks the model, wires the rest."""
+"""The database as a user sees it: opens an engine, migrates, checks the model, wires the rest."""
 
 from __future__ import annotations
 
@@ -148,7 +148,10 @@ class PatternDB:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -178,7 +181,10 @@ class Opening(AbstractAsyncContextManager[PatternDB]):
         return self._db
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         if self._db is not None:
             await self._db.close()

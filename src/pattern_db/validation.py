@@ -34,11 +34,7 @@ def check_text(field: str, value: Any, *, at_most: int = MAX_TEXT_CHARS) -> str:
         raise InvalidValue(field, f"it must be text, not {type(value).__name__}.")
     if len(value) > at_most:
         raise LimitExceeded(field, f"it has {len(value)} characters, at most {at_most} fit.")
-    if value.isascii():
-        storable = "\0" not in value
-    else:
-        storable = "\0" not in value and _encodable(value)
-    if not storable:
+    if "\0" in value or not (value.isascii() or _encodable(value)):
         raise InvalidValue(field, "it holds a NUL character or half a surrogate pair.")
     return value
 
@@ -90,7 +86,7 @@ def check_enum(field: str, kind: type[E], value: Any) -> E:
 
 
 def check_json(field: str, value: Any, depth: int = 0) -> None:
-    """A value that JSON holds without loss: finite numbers of 64 bits, string keys, not too deep."""
+    """A value JSON holds without loss: finite numbers of 64 bits, string keys, not too deep."""
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):
@@ -129,7 +125,7 @@ def build(model: type[S], values: Mapping[str, Any]) -> S:
     try:
         made = msgspec.convert(values, model)
     except msgspec.ValidationError as error:
-        raise _named(model, values, error) from None
+        raise _named(model, error) from None
     except (RecursionError, OverflowError) as error:
         raise InvalidValue("value", "it is nested too deeply or too large.") from error
     return _checked(made)
@@ -191,14 +187,17 @@ def _field_checks(model: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
     """Which check each field needs."""
     columns = [column for column in table_of(model).columns if column.type in _CHECKED]
     return tuple(
-        (c.name, "id" if c.name == "id" or (c.references and c.type is ColumnType.TEXT) else _CHECKED[c.type])
+        (
+            c.name,
+            "id"
+            if c.name == "id" or (c.references and c.type is ColumnType.TEXT)
+            else _CHECKED[c.type],
+        )
         for c in columns
     )
 
 
-def _named(
-    model: type[msgspec.Struct], values: Mapping[str, Any], error: msgspec.ValidationError
-) -> InvalidValue:
+def _named(model: type[msgspec.Struct], error: msgspec.ValidationError) -> InvalidValue:
     """Which field it was, without repeating the value."""
     found = _AT_FIELD.match(str(error))
     field = (found and found["field"]) or "value"

@@ -26,8 +26,7 @@ def test_among_several_one_must_be_named(two_agents: tuple[str, str], pattern: P
     ran = pattern(*LIST)
     assert ran.code == 1
     assert ran.err == (
-        "pattern: There are several agents; choose one by --agent: "
-        f"Flux ({flux}), Vega ({vega}).\n"
+        f"pattern: There are several agents; choose one by --agent: Flux ({flux}), Vega ({vega}).\n"
     )
 
 

@@ -73,8 +73,6 @@ def test_status_shows_what_is_there(mind: Path, flux: str, pattern: Pattern) -> 
 
 def test_a_database_of_another_model_can_still_be_looked_at(flux: str, pattern: Pattern) -> None:
     pattern("message", "add", "I moved to Oslo.", "--embeddings", "local")
-    settings = Path("settings.toml")
-    settings.write_text('[embeddings]\nprovider = "ollama"\nmodel = "nomic-embed-text"\n')
     for verb in (("status",), ("message", "list"), ("db", "status"), ("db", "vacuum")):
         assert pattern(*verb, "--embeddings", "ollama", "--json").json is not None
     assert "dimensions)" in pattern("status").out
@@ -112,9 +110,7 @@ def test_a_version_that_nobody_knows_is_refused(mind: Path, pattern: Pattern) ->
 @pytest.mark.parametrize("verb", ["status", "agent list", "db status", "db migrate", "init"])
 def test_a_newer_database_is_refused_untouched(mind: Path, pattern: Pattern, verb: str) -> None:
     connection = apsw.Connection(str(mind))
-    connection.execute(
-        "UPDATE schema_migrations SET version = 99 WHERE version = ?", (NEWEST,)
-    )
+    connection.execute("UPDATE schema_migrations SET version = 99 WHERE version = ?", (NEWEST,))
     connection.close()
     ran = pattern(*verb.split())
     assert (ran.code, ran.out) == (1, "")

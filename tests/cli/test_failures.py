@@ -35,7 +35,10 @@ def command(words: str) -> list[str]:
     """A command line of this verb that lacks nothing."""
     single = {"show", "delete", "search", "history", "undo", "redo", "archive", "add"}
     last = words.split()[-1]
-    return [*words.split(), *WORDS.get(words, ["x"] if last in single and "config" not in words else [])]
+    return [
+        *words.split(),
+        *WORDS.get(words, ["x"] if last in single and "config" not in words else []),
+    ]
 
 
 @pytest.mark.parametrize("words", sorted(set(VERBS) - NEEDS_NO_DATABASE))
@@ -66,7 +69,10 @@ def test_a_database_that_is_not_there_is_not_made(words: str, pattern: Pattern) 
         ("message list --until 0001-01-01T00:00+14:00x", "is no ISO date or time"),
         ("agent create x --metadata [1]", "it is no JSON object; write one such as"),
         ("agent create x --metadata {", "it is no JSON object; write one such as"),
-        ("eval locomo f --k 1,ten", "write whole numbers with commas between them, such as 1,5,10."),
+        (
+            "eval locomo f --k 1,ten",
+            "write whole numbers with commas between them, such as 1,5,10.",
+        ),
         ("import letta f", 'Invalid value "letta" for KIND. Choose from: "locomo", '),
         ("import jsonl", 'Command "import" parameter FILES requires an argument.'),
         ("status --no-json", "Unknown option: --no-json."),
@@ -131,7 +137,11 @@ def test_a_place_that_cannot_hold_a_database_is_refused(place: str, pattern: Pat
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder nobody can write to")
 def test_a_folder_that_cannot_be_written_to_is_named_as_the_reason(pattern: Pattern) -> None:
     ran = pattern("init", "/proc/mind.db")
-    assert ran == (1, "", "pattern: The database file cannot be created; check the permissions of its directory.\n")
+    assert ran == (
+        1,
+        "",
+        "pattern: The database file cannot be created; check the permissions of its directory.\n",
+    )
 
 
 def test_a_password_in_a_url_is_never_shown(pattern: Pattern) -> None:
@@ -152,8 +162,16 @@ def test_debug_shows_the_traceback_before_the_sentence(mind: Path, pattern: Patt
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (ZeroDivisionError("secret 17"), 1, "This should not have happened (ZeroDivisionError); run"),
-        (OSError(28, "No space left on device", "mind.db"), 1, "No space left on device: mind.db\n"),
+        (
+            ZeroDivisionError("secret 17"),
+            1,
+            "This should not have happened (ZeroDivisionError); run",
+        ),
+        (
+            OSError(28, "No space left on device", "mind.db"),
+            1,
+            "No space left on device: mind.db\n",
+        ),
         (OSError("odd"), 1, "OSError\n"),
         (StorageFull("There is no\nspace left."), 1, "There is no space left.\n"),
         (RecursionError(), 1, "This should not have happened (RecursionError); run"),
@@ -180,9 +198,7 @@ def test_whatever_is_raised_has_an_exit_code_and_no_traceback(
     assert "secret" not in ran.err
 
 
-def test_a_warning_is_a_sentence_too(
-    pattern: Pattern, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_warning_is_a_sentence_too(pattern: Pattern, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
     def warn(_tokens: list[str]) -> None:

@@ -45,7 +45,9 @@ def test_the_verbs_are_those_that_were_promised() -> None:
 
 
 @pytest.mark.parametrize("words", VERBS)
-def test_every_verb_says_what_it_does_and_what_its_options_mean(words: str, pattern: Pattern) -> None:
+def test_every_verb_says_what_it_does_and_what_its_options_mean(
+    words: str, pattern: Pattern
+) -> None:
     shown = pattern(*words.split(), "--help")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith(f"Usage: pattern {words}")
@@ -101,7 +103,9 @@ def test_choices_are_those_of_python() -> None:
         ("group add-member x y", "--role", MemberRole),
     ],
 )
-def test_choices_are_written_as_python_and_json_write_them(words: str, option: str, kind: Any) -> None:
+def test_choices_are_written_as_python_and_json_write_them(
+    words: str, option: str, kind: Any
+) -> None:
     for member in kind:
         _, bound, _ = app.parse_args([*words.split(), option, member.value])
         assert member in bound.kwargs.values()

@@ -34,7 +34,9 @@ def test_a_block_may_begin_empty(flux: str, pattern: Pattern) -> None:
     assert pattern("memory", "add", "notes", "--json").json["content"] == ""
 
 
-def test_a_text_that_looks_like_an_option_goes_after_two_dashes(flux: str, pattern: Pattern) -> None:
+def test_a_text_that_looks_like_an_option_goes_after_two_dashes(
+    flux: str, pattern: Pattern
+) -> None:
     assert pattern("memory", "add", "a", "--json", "--", "--db").json["content"] == "--db"
     assert pattern("memory", "edit", "a", "--json", "--", "-").json["content"] == "-"
     assert pattern("memory", "append", "a", "--json", "--", "--json").json["content"] == "-\n--json"

@@ -21,7 +21,11 @@ def said(pattern: Pattern, *options: str) -> list[str]:
 def three(flux: str, pattern: Pattern) -> list[str]:
     """The ids of three messages of three days and roles."""
     return [
-        str(pattern("message", "add", role, "--role", role, "--at", f"2025-05-0{day}", "--json").json["id"])
+        str(
+            pattern(
+                "message", "add", role, "--role", role, "--at", f"2025-05-0{day}", "--json"
+            ).json["id"]
+        )
         for day, role in enumerate(("user", "assistant", "system"), 1)
     ]
 

@@ -78,7 +78,9 @@ def test_a_user_is_listed_until_deleted(mind: Path, pattern: Pattern) -> None:
     assert pattern("user", "delete", ids[0]).out == f"Deactivated user {ids[0]}.\n"
     gone = pattern("user", "show", ids[0])
     assert (gone.code, gone.out) == (1, "")
-    assert gone.err == f"pattern: There is no user {ids[0]!r}; check the id, or list what is there.\n"
+    assert (
+        gone.err == f"pattern: There is no user {ids[0]!r}; check the id, or list what is there.\n"
+    )
 
 
 def test_a_group_is_shown_with_its_members(two_agents: tuple[str, str], pattern: Pattern) -> None:

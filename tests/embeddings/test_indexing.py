@@ -62,7 +62,9 @@ async def test_every_kind_is_embedded_in_the_same_write(path: str) -> None:
     async with pattern_db.open(path, embeddings=Hashing()) as db:
         flux = await db.agents.create(name="Flux")
         await db.messages.append(flux.id, role="user", content="one two")
-        await db.messages.append_many(flux.id, [{"role": "user", "content": str(n)} for n in range(9)])
+        await db.messages.append_many(
+            flux.id, [{"role": "user", "content": str(n)} for n in range(9)]
+        )
         await db.memory.create(flux.id, label="human", content="three")
         await db.archival.create(flux.id, "four five", chunk_chars=5)
         assert (await db.status()).counts["embeddings"] == 13
@@ -231,7 +233,9 @@ async def test_everything_can_be_embedded_anew(path: str) -> None:
     provider = Hashing()
     async with pattern_db.open(path, embeddings=provider) as db:
         flux = await db.agents.create(name="Flux")
-        await db.messages.append_many(flux.id, [{"role": "user", "content": str(n)} for n in range(9)])
+        await db.messages.append_many(
+            flux.id, [{"role": "user", "content": str(n)} for n in range(9)]
+        )
         before = provider.embedded
         assert await db.reembed(everything=True) == 9
         assert provider.embedded == before + 9

@@ -11,7 +11,13 @@ import apsw
 import pytest
 
 import pattern_db
-from pattern_db import ConnectionFailed, DatabaseClosed, DatabaseCorrupt, PatternError, StorageFailed
+from pattern_db import (
+    ConnectionFailed,
+    DatabaseClosed,
+    DatabaseCorrupt,
+    PatternError,
+    StorageFailed,
+)
 from pattern_db.engines.sqlite import SqliteStore
 from pattern_db.engines.sqlite import connection as opening
 from pattern_db.engines.sqlite.connection import Options, connect, file_system_of

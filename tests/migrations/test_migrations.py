@@ -58,7 +58,9 @@ def schema_of(path: str) -> list[tuple]:
         connection.close()
 
 
-async def test_a_fresh_schema_equals_the_migrated_one(store: SqliteStore, path: str, tmp_path) -> None:
+async def test_a_fresh_schema_equals_the_migrated_one(
+    store: SqliteStore, path: str, tmp_path
+) -> None:
     await MigrationRunner(store).migrate()
     fresh = str(tmp_path / "fresh.db")
     other = await SqliteStore.connect(Options(fresh))
@@ -70,9 +72,7 @@ async def test_a_fresh_schema_equals_the_migrated_one(store: SqliteStore, path: 
 async def test_migrating_is_recorded_and_idempotent(store: SqliteStore) -> None:
     runner = MigrationRunner(store)
     assert (await runner.status()).current == 0
-    assert await runner.migrate(dry_run=True) == [
-        f"up 0001 {known_migrations()[0].description}"
-    ]
+    assert await runner.migrate(dry_run=True) == [f"up 0001 {known_migrations()[0].description}"]
     assert (await runner.status()).current == 0
     assert len(await runner.migrate()) == 1
     assert await runner.migrate() == []
@@ -124,7 +124,9 @@ async def test_a_newer_database_is_refused_and_left_alone(store: SqliteStore, pa
     assert schema_of(path) == before
 
 
-async def test_a_database_made_by_other_migrations_is_refused(store: SqliteStore, path: str) -> None:
+async def test_a_database_made_by_other_migrations_is_refused(
+    store: SqliteStore, path: str
+) -> None:
     first = known_migrations()[0]
     await MigrationRunner(store, migrations=[first, SECOND]).migrate()
     changed = Migration(2, "notes", (CreateTables((NOTES,)), CreateTables(())))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -191,7 +191,9 @@ class _File:
             made = connection.table_exists("main", "messages")
             models = (Message, MemoryBlock, ArchivalEntry)
             rows = [rows_of(connection, model).values() if made else () for model in models]
-        self.messages, self.blocks, self.entries = ({row.id: row for row in found} for found in rows)
+        self.messages, self.blocks, self.entries = (
+            {row.id: row for row in found} for found in rows
+        )
 
 
 def broken_promises(path: str | Path, acks: Iterable[str]) -> list[str]:
@@ -218,13 +220,9 @@ _KEPT: dict[str, Callable[..., bool]] = {
 
 def _halves(file: _File) -> Iterator[str]:
     sizes = {"many": GROUP, "nested": 2, "old": 3, "undone": 0}
-    groups: dict[str, int] = defaultdict(int)
-    for id in file.messages:
-        group, _, number = id.rpartition("-")
-        if number.isdigit():
-            groups[group] += 1
+    groups = Counter(id.rpartition("-")[0] for id in file.messages)
     for group, size in groups.items():
-        if size != sizes[group.rpartition("-")[2]]:
+        if size != sizes.get(group.rpartition("-")[2], size):
             yield f"half of {group}: {size}"
     for id, entry in file.entries.items():
         if entry.parent_entry_id is None and _whole(file, id) != LONG:

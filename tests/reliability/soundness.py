@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def _disagreements(connection: apsw.Connection, *, embedded: bool) -> Iterator[s
     for model in _SEARCHED:
         yield from _text_index(connection, table_of(model), rows[model])
     if embedded:
-        yield from _vectors(connection, [item for by_pk in rows.values() for item in by_pk.values()])
+        yield from _vectors(
+            connection, [item for by_pk in rows.values() for item in by_pk.values()]
+        )
     yield from _batches(connection, [m for m in rows[Message].values() if m.batch_id])
     yield from _versions(connection, list(rows[MemoryBlock].values()))
 
@@ -81,9 +84,7 @@ def _is_live(item: Any) -> bool:
 # text
 
 
-def _text_index(
-    connection: apsw.Connection, table: Table, rows: dict[int, Any]
-) -> Iterator[str]:
+def _text_index(connection: apsw.Connection, table: Table, rows: dict[int, Any]) -> Iterator[str]:
     """The index holds the live rows, each with its words where they stand and nothing else."""
     assert table.text is not None
     name = f"{table.name}_text"
@@ -92,7 +93,7 @@ def _text_index(
     for pk in indexed ^ live.keys():
         yield f"{name}: row {pk} is {'not live' if pk in indexed else 'not indexed'}"
     expected = _index_anew(connection, table.text, live)
-    found = _words(connection, name)
+    found = set(_words(connection, name))
     for word in expected - found:
         yield f"{name}: the index misses {word}"
     for word in found - expected:
@@ -100,45 +101,41 @@ def _text_index(
 
 
 def _index_anew(connection: apsw.Connection, text: TextIndex, live: dict[int, Any]) -> set[Any]:
-    """The words of an index made now, of the live rows and who may find them."""
+    """The words of an index of the live rows, and a token for each agent who may find a row."""
     agents = dict(connection.execute("SELECT id, pk FROM agents"))
-    finders = defaultdict(list)
+    finders = [(pk, agents[getattr(item, text.owner)]) for pk, item in live.items()]
     if text.shared_through:
+        pks = {item.id: pk for pk, item in live.items()}
         shares: Any = connection.execute(f"SELECT block_id, agent_id FROM {text.shared_through}")
-        for block, agent in shares:
-            finders[block].append(agents[agent])
-    columns = ", ".join(text.columns)
+        finders += [(pks[block], agents[agent]) for block, agent in shares if block in pks]
+    words = {
+        (pk, text.columns[column], word, place)
+        for pk, item in live.items()
+        for column, word, place in _tokens(tuple(getattr(item, name) for name in text.columns))
+    }
+    return words | {(pk, "scope", f"a{agent}", None) for pk, agent in finders}
+
+
+@lru_cache(maxsize=100_000)
+def _tokens(values: tuple[str | None, ...]) -> list[tuple[int, str, int]]:
+    """The words of a row of the text index, by column and place."""
+    names = [f"c{n}" for n in range(len(values))]
     with closing(apsw.Connection("")) as memory:
-        memory.execute(f"CREATE VIRTUAL TABLE anew USING fts5(scope, {columns}, tokenize='{TOKENIZER}')")
-        places = ", ".join("?" * (len(text.columns) + 2))
-        memory.executemany(
-            f"INSERT INTO anew (rowid, scope, {columns}) VALUES ({places})",
-            [
-                (pk, _scope(agents[item.agent_id], finders[item.id]), *_values(item, text.columns))
-                for pk, item in live.items()
-            ],
+        memory.execute(
+            f"CREATE VIRTUAL TABLE one USING fts5({', '.join(names)}, tokenize='{TOKENIZER}')"
         )
-        return _words(memory, "anew")
+        memory.execute(f"INSERT INTO one VALUES ({', '.join('?' * len(values))})", values)
+        return [(names.index(c), word, place) for _, c, word, place in _words(memory, "one")]
 
 
-def _scope(owner: int, others: list[int]) -> str:
-    return " ".join(f"a{agent}" for agent in [owner, *sorted(others)])
-
-
-def _values(item: Any, columns: tuple[str, ...]) -> list[Any]:
-    return [getattr(item, column) for column in columns]
-
-
-def _words(connection: apsw.Connection, name: str) -> set[Any]:
-    """Each word of an index with its row, column and place; those of the scope in no order."""
+def _words(connection: apsw.Connection, name: str) -> Iterator[Any]:
+    """Row, column, word and place of everything in an index; the scope's words have no place."""
     words = f"temp.{name}_words"
     connection.execute(f"CREATE VIRTUAL TABLE {words} USING fts5vocab(main, {name}, instance)")
-    rows: Any = connection.execute(f"SELECT term, doc, col, offset FROM {words}").fetchall()
+    rows: Any = connection.execute(f"SELECT doc, col, term, offset FROM {words}").fetchall()
     connection.execute(f"DROP TABLE {words}")
-    return {
-        (term, row, column, None if column == "scope" else place)
-        for term, row, column, place in rows
-    }
+    for row, column, word, place in rows:
+        yield row, column, word, None if column == "scope" else place
 
 
 # vectors

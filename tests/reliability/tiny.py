@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class TinyEmbeddings:
         """Nothing is held."""
 
 
+@lru_cache(maxsize=100_000)
 def vector_of(text: str) -> Vector:
     """A unit vector: each word moves one of the numbers up or down."""
     vector = np.zeros(DIMENSIONS, np.float32)

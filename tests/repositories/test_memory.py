@@ -57,7 +57,12 @@ async def test_undo_is_a_stack_and_a_new_text_cuts_redo(db: PatternDB, flux: Age
         await db.memory.redo(block.id)
     assert (await db.memory.undo(block.id)).content == "two"
     assert (await db.memory.redo(block.id)).content == "other"
-    assert [v.content for v in await db.memory.history(block.id)] == ["one", "two", "three", "other"]
+    assert [v.content for v in await db.memory.history(block.id)] == [
+        "one",
+        "two",
+        "three",
+        "other",
+    ]
 
 
 async def test_undo_refreshes_the_text_index(db: PatternDB, flux: Agent) -> None:
@@ -144,9 +149,7 @@ async def test_the_stricter_of_block_and_attachment_counts(db: PatternDB, flux: 
             weaker = min(of_block, of_attachment, key=lambda p: p.rank)
             assert await db.memory.permission(block.id, other.id) is weaker
             may_write = weaker.rank >= Permission.READ_WRITE.rank
-            await _allowed(
-                db.memory.update(block.id, content="new", as_agent=other.id), may_write
-            )
+            await _allowed(db.memory.update(block.id, content="new", as_agent=other.id), may_write)
 
 
 async def test_shared_blocks_are_listed_found_and_taken_back(db: PatternDB, flux: Agent) -> None:

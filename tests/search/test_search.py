@@ -135,9 +135,7 @@ async def test_filters_hold_on_both_sides(
         assert found == expected
 
 
-async def test_a_filter_on_a_field_excludes_kinds_without_it(
-    minded: PatternDB, sol: Agent
-) -> None:
+async def test_a_filter_on_a_field_excludes_kinds_without_it(minded: PatternDB, sol: Agent) -> None:
     hits = await minded.search(sol.id, "Ada Tomas hazelnuts herons", roles=["user"], limit=50)
     assert {hit.kind for hit in hits} == {"message"}
 
@@ -233,7 +231,9 @@ async def test_a_blank_query_finds_nothing(minded: PatternDB, sol: Agent, query:
     assert await minded.search(sol.id, query) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(query=st.text(max_size=60))
 async def test_random_text_is_a_query_or_a_typed_error(
     db: PatternDB, flux: Agent, query: str

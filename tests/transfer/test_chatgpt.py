@@ -140,7 +140,10 @@ async def test_a_branch_keeps_its_order_when_its_times_do_not(
             },
             "[image: a canoe]\nI said it\nWhat is it?",
         ),
-        ({"content_type": "brand_new", "inner": {"deep": ["kept", {"n": 1, "t": "too"}]}}, "kept\ntoo"),
+        (
+            {"content_type": "brand_new", "inner": {"deep": ["kept", {"n": 1, "t": "too"}]}},
+            "kept\ntoo",
+        ),
         ({"content_type": "text", "text": "no parts"}, "no parts"),
         ("plain", "plain"),
     ],
@@ -158,9 +161,7 @@ async def test_a_picture_without_words_is_a_message_and_its_pointer_is_kept(
 ) -> None:
     picture = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://x"}
     sound = {"content_type": "audio_asset_pointer", "asset_pointer": "file-service://y"}
-    chats = chat(
-        [chat_message("a", "user", picture), chat_message("b", "user", sound)]
-    )
+    chats = chat([chat_message("a", "user", picture), chat_message("b", "user", sound)])
     report = await imported(db, tmp_path, chats)
     shown, heard = await told(db, report)
     assert (shown.content, shown.metadata["parts"]) == ("[image]", [picture])

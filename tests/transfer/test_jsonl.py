@@ -48,9 +48,7 @@ async def test_lines_of_the_openai_api_become_messages_with_tool_calls(
     assert hits[0].item.id == answer.id
 
 
-async def test_lines_name_their_conversation_by_id_or_title(
-    db: PatternDB, tmp_path: Path
-) -> None:
+async def test_lines_name_their_conversation_by_id_or_title(db: PatternDB, tmp_path: Path) -> None:
     flux = await db.agents.create(name="Flux")
     known = await db.conversations.create(flux.id, title="Ours")
     lines = [
@@ -203,9 +201,7 @@ class TestToolCalls:
         assert [len(ids) for ids in batches.values()] == [1, 1]
         assert len(set.union(*batches.values())) == 2
 
-    async def test_an_answer_in_the_users_name_is_told(
-        self, db: PatternDB, tmp_path: Path
-    ) -> None:
+    async def test_an_answer_in_the_users_name_is_told(self, db: PatternDB, tmp_path: Path) -> None:
         answer = {"role": "user", "tool_responses": [{"call_id": "call_1", "content": "Snow."}]}
         report = await imported(db, tmp_path, [self.CALL, answer])
         assert [m.content for m in await told(db, report)][1] == "Snow."
@@ -285,9 +281,7 @@ async def test_a_malformed_line_is_named_and_those_before_it_are_kept(
     assert (report.messages_written, report.messages_present) == (2, 1)
 
 
-async def test_a_line_may_have_sixteen_mebibytes_and_no_more(
-    db: PatternDB, tmp_path: Path
-) -> None:
+async def test_a_line_may_have_sixteen_mebibytes_and_no_more(db: PatternDB, tmp_path: Path) -> None:
     file = tmp_path / "long.jsonl"
     frame = len('{"role": "user", "content": ""}\n')
     longest = "x" * (MAX_LINE_BYTES - frame)
@@ -295,13 +289,11 @@ async def test_a_line_may_have_sixteen_mebibytes_and_no_more(
     assert (await import_file(db, "jsonl", file)).messages_written == 1
     with file.open("a") as more:
         more.write(json.dumps({"role": "user", "content": longest + "x"}) + "\n")
-    with pytest.raises(ImportFailed, match="long.jsonl, line 2: it is longer than 16 MiB"):
+    with pytest.raises(ImportFailed, match=r"long\.jsonl, line 2: it is longer than 16 MiB"):
         await import_file(db, "jsonl", file)
 
 
-async def test_an_import_hears_how_much_of_the_file_was_read(
-    db: PatternDB, tmp_path: Path
-) -> None:
+async def test_an_import_hears_how_much_of_the_file_was_read(db: PatternDB, tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     lines = [{"role": "user", "content": f"line {n}"} for n in range(1200)]
     file = written(tmp_path, "log.jsonl", lines)
@@ -310,9 +302,7 @@ async def test_an_import_hears_how_much_of_the_file_was_read(
     assert (len(heard), heard[-1]) == (3, (file.stat().st_size,) * 2)
 
 
-async def test_untimed_lines_follow_what_a_stopped_import_wrote(
-    path: str, tmp_path: Path
-) -> None:
+async def test_untimed_lines_follow_what_a_stopped_import_wrote(path: str, tmp_path: Path) -> None:
     file = written(
         tmp_path, "log.jsonl", [{"role": "user", "content": f"line {n}"} for n in range(1200)]
     )

@@ -94,7 +94,7 @@ async def test_a_malformed_sample_is_named_and_those_before_it_are_kept(
 ) -> None:
     broken = locomo_sample("conv-2")
     change(broken)
-    with pytest.raises(ImportFailed, match="^two.json, ") as failure:
+    with pytest.raises(ImportFailed, match=r"^two\.json, ") as failure:
         await import_file(
             db, "locomo", written(tmp_path, "two.json", [locomo_sample("conv-1"), broken])
         )

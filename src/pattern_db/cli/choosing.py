@@ -51,7 +51,9 @@ async def _only_agent(db: PatternDB) -> Agent:
     if not agents:
         raise UnclearAgentError("There is no agent yet; run `pattern agent create NAME` first.")
     if len(agents) > 1:
-        raise UnclearAgentError(f"There are several agents; choose one by --agent: {_listed(agents)}.")
+        raise UnclearAgentError(
+            f"There are several agents; choose one by --agent: {_listed(agents)}."
+        )
     return agents[0]
 
 

@@ -210,4 +210,6 @@ def _print_trimmed(console: Console, made: Any) -> None:
     """Print without the spaces that fill lines up to the width of their column."""
     with console.capture() as captured:
         console.print(made)
-    sys.stdout.write("".join(f"{row.rstrip()}\n" for row in captured.get().removesuffix("\n").split("\n")))
+    sys.stdout.write(
+        "".join(f"{row.rstrip()}\n" for row in captured.get().removesuffix("\n").split("\n"))
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -68,9 +69,18 @@ def text_of(given: str | None, *, stdin: bool) -> str | None:
     if given is not None:
         raise UsageError("The text is given twice, as an argument and as `-`; give it once.")
     try:
-        return sys.stdin.read().removesuffix("\n")
+        return _standard_input().removesuffix("\n")
     except UnicodeDecodeError:
         raise InvalidValue(STDIN, "it is not UTF-8 text.") from None
+
+
+def _standard_input() -> str:
+    """All of it. Ctrl-C ends the wait at once; asyncio would end it only once there is a line."""
+    asyncios = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.read()
+    finally:
+        signal.signal(signal.SIGINT, asyncios)
 
 
 def required_text(given: str | None, *, stdin: bool) -> str:

@@ -276,7 +276,7 @@ class Indexer:
             while page := await self._page(table, after):
                 after = page[-1].id
                 stale = page if everything else await self._stale(table, page, space)
-                await self._replace(table, stale, space)
+                await self._replace(stale, space)
                 seen, embedded = seen + len(page), embedded + len(stale)
                 if progress is not None:
                     progress(seen, total)
@@ -303,7 +303,7 @@ class Indexer:
             and hashes.get(item.id) != content_hash(text)
         ]
 
-    async def _replace(self, table: Table, items: list[Any], space: int) -> None:
+    async def _replace(self, items: list[Any], space: int) -> None:
         """Add vectors of the new space; of the same one the old ones go."""
         if not items:
             return

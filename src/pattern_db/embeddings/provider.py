@@ -48,7 +48,7 @@ class EmbeddingProvider(Protocol):
         ...
 
     async def embed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The vectors of many documents, in their order; an empty list gives shape (0, dimensions)."""
+        """The vectors of many documents, in their order; of none, shape (0, dimensions)."""
         ...
 
     async def embed_query(self, text: str) -> Vector:
@@ -56,7 +56,7 @@ class EmbeddingProvider(Protocol):
         ...
 
     def split(self, text: str) -> list[tuple[int, int]]:
-        """Character ranges of ``text``, each within the model's window, together covering all of it.
+        """Character ranges of ``text``, each within the model's window, that cover all of it.
 
         A text that fits is one range; blank text is one range too.
         """

@@ -11,9 +11,7 @@ from typing import NamedTuple
 Ranges = list[tuple[int, int]]
 Splitter = Callable[[str], Ranges]
 
-_SENTENCE_END = re.compile(
-    r"""(?<=[.!?…])\s+|(?<=[.!?…]["')\]”’»])\s+|(?<=[。！？\n])"""  # noqa: RUF001
-)
+_SENTENCE_END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["')\]”’»])\s+|(?<=[。！？\n])""")
 _WORD_START = re.compile(r"(?<=\s)(?=\S)")
 _WORD_BORDER = re.compile(r"\b")
 _SURROGATE = re.compile("[\ud800-\udfff]")

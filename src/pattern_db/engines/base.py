@@ -66,7 +66,7 @@ class DatabaseBackend(Protocol):
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
-        """Everything this task does inside is kept at the end, or undone on an error or cancellation.
+        """What this task does inside is kept at the end, or undone on an error or cancellation.
 
         Reads inside see the writes inside. Inside another one it is a savepoint. Tasks started
         inside take part in it and must end before it does.
@@ -132,7 +132,7 @@ class VectorStore(Protocol):
         params: dict[str, Any] | None = None,
         exclude: Sequence[str] = (),
     ) -> list[tuple[str, float]]:
-        """Ids of the items an agent may find whose vectors are nearest, with their cosine, best first.
+        """Ids of the nearest items an agent may find, with their cosine, best first.
 
         An item counts once, with its best chunk. Hidden rows, rows outside the condition and
         excluded ids are left out before ranking, so that what exists is found.

@@ -221,9 +221,7 @@ def _json_has(statement: Statement, part: JsonHas) -> str:
     column = statement.name(statement.table.column(part.column))
     wanted = statement.value(part.pairs, encode_json)
     numbers = "('integer', 'real')"
-    same_type = (
-        f"(have.type = want.type OR have.type IN {numbers} AND want.type IN {numbers})"
-    )
+    same_type = f"(have.type = want.type OR have.type IN {numbers} AND want.type IN {numbers})"
     return (
         f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE NOT EXISTS ("
         f"SELECT 1 FROM json_each({column}) AS have WHERE have.key = want.key "
@@ -335,7 +333,8 @@ def _counted(table: Table, column: Column, placeholder: str, first: int) -> str:
     assert column.counted is not None
     name = quoted(column.name)
     within = " AND ".join(
-        f"{quoted(other)} IS ?{first + offset}" for offset, other in enumerate(column.counted.within)
+        f"{quoted(other)} IS ?{first + offset}"
+        for offset, other in enumerate(column.counted.within)
     )
     newest = f"SELECT coalesce(max({name}), -1) + 1 FROM {quoted(table.name)} WHERE {within}"
     return f"coalesce({placeholder}, ({newest}))"

@@ -85,7 +85,7 @@ def _speed(report: LocomoReport) -> Iterator[str]:
     if report.messages_per_s is not None:
         yield (
             f"ingest: {report.messages_per_s:.0f} messages/s ({report.ingest_seconds:.1f} s, "
-            "embedding included)"
+            "vectors included)"
         )
     latencies = {
         "search": report.search,

@@ -222,9 +222,7 @@ class Batches(Repository[MessageBatch]):
         return msgspec.structs.replace(grown, status=BatchStatus.OPEN, completed_at=None)
 
     def _closed(self, batch: MessageBatch, status: BatchStatus) -> MessageBatch:
-        return msgspec.structs.replace(
-            batch, status=status, pending=[], completed_at=self._clock()
-        )
+        return msgspec.structs.replace(batch, status=status, pending=[], completed_at=self._clock())
 
     def _save(self, seen: MessageBatch | None, batch: MessageBatch) -> Bound:
         """Write a batch, unless somebody else did since it was read."""
@@ -248,9 +246,7 @@ class Batches(Repository[MessageBatch]):
         if agent_id is None:
             open_batches = await self._store.execute(_ALL_OPEN)
         else:
-            open_batches = await self._store.execute(
-                _OPEN, agent_id=check_id("agent_id", agent_id)
-            )
+            open_batches = await self._store.execute(_OPEN, agent_id=check_id("agent_id", agent_id))
         return [await self._repair(batch) for batch in open_batches]
 
     async def _repair(self, batch: MessageBatch) -> MessageBatch:
@@ -259,9 +255,7 @@ class Batches(Repository[MessageBatch]):
         answers = {answer.call_id for message in messages for answer in message.tool_responses}
         kept = [_trimmed(message, calls & answers) for message in messages]
         buried = [m for m, k in zip(messages, kept, strict=True) if k is None]
-        changed = [
-            k for m, k in zip(messages, kept, strict=True) if k is not None and k is not m
-        ]
+        changed = [k for m, k in zip(messages, kept, strict=True) if k is not None and k is not m]
         repaired = _later(batch, self._closed(batch, BatchStatus.REPAIRED))
         details = {
             "batch_id": batch.id,

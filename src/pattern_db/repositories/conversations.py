@@ -68,7 +68,11 @@ class Conversations(Repository[Conversation]):
         )
 
     async def count(
-        self, agent_id: str | None = None, *, user_id: str | None = None, include_deleted: bool = False
+        self,
+        agent_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        include_deleted: bool = False,
     ) -> int:
         """How many conversations there are."""
         return await self._count(

@@ -147,7 +147,9 @@ class Memory(Repository[MemoryBlock]):
             after=after,
             include_deleted=include_deleted,
             agent_id=agent_id,
-            block_type=None if block_type is None else check_enum("block_type", BlockType, block_type),
+            block_type=None
+            if block_type is None
+            else check_enum("block_type", BlockType, block_type),
             pinned=pinned,
         )
 
@@ -162,7 +164,9 @@ class Memory(Repository[MemoryBlock]):
         return await self._count(
             include_deleted=include_deleted,
             agent_id=agent_id,
-            block_type=None if block_type is None else check_enum("block_type", BlockType, block_type),
+            block_type=None
+            if block_type is None
+            else check_enum("block_type", BlockType, block_type),
         )
 
     async def update(
@@ -183,8 +187,8 @@ class Memory(Repository[MemoryBlock]):
     ) -> MemoryBlock:
         """Change what is given; a new text is a new version and is embedded again, as one write.
 
-        ``consent`` says that the partner or human agreed. Raises ``NotFound``, ``PermissionDenied``,
-        ``LimitExceeded``, ``AlreadyExists`` (the label).
+        ``consent`` says that the partner or human agreed. Raises ``NotFound``,
+        ``PermissionDenied``, ``LimitExceeded``, ``AlreadyExists`` (the label).
         """
         changes = given(
             content=content,
@@ -236,7 +240,7 @@ class Memory(Repository[MemoryBlock]):
         return versions
 
     async def undo(self, id: str, *, as_agent: str | None = None) -> MemoryBlock:
-        """Show the text that the present one was made from. Raises ``InvalidValue`` at the first."""
+        """Show the text that this one was made from. Raises ``InvalidValue`` at the first."""
         block = await self.require(id)
         present: BlockVersion = await self._store.execute(
             _VERSION, block_id=id, version=block.version
@@ -262,9 +266,9 @@ class Memory(Repository[MemoryBlock]):
         gone = self.queries.update(["is_active", "updated_at"], guards=["is_active"])
         await self._store.write(
             [
-                gone(
-                    id=id, is_active=False, updated_at=self._clock(), seen_is_active=True
-                ).expect(1),
+                gone(id=id, is_active=False, updated_at=self._clock(), seen_is_active=True).expect(
+                    1
+                ),
                 *self._indexer.removals_for(block),
             ]
         )

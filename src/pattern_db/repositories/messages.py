@@ -145,8 +145,8 @@ class Messages(Repository[Message]):
     ) -> builtins.list[Message]:
         """Store messages in their order, all or none, with one batch of embeddings.
 
-        Takes dicts of ``append``'s fields, or models. ``skip_existing`` leaves out those whose id is
-        already there (for imports that may run twice); the result holds only what was written.
+        Takes dicts of ``append``'s fields, or models. ``skip_existing`` leaves out those whose id
+        is already there (for imports that may run twice); the result holds what was written.
         """
         fields = [_fields_of(message, index) for index, message in enumerate(messages)]
         if skip_existing:
@@ -423,5 +423,3 @@ def _fields_of(message: Mapping[str, Any] | Message, index: int) -> dict[str, An
         raise InvalidValue("messages", f"entry {index} must be a dict or a Message.")
     check_known("messages", message, _GIVEN)
     return dict(message)
-
-

@@ -31,7 +31,11 @@ def stricter(one: Permission, other: Permission) -> Permission:
 
 def effective(block: MemoryBlock, attachment: SharedBlock | None) -> Permission:
     """What an agent may do: the stricter of the block's permission and its attachment's."""
-    return block.permission if attachment is None else stricter(block.permission, attachment.permission)
+    return (
+        block.permission
+        if attachment is None
+        else stricter(block.permission, attachment.permission)
+    )
 
 
 def check(permission: Permission, act: Act, block: MemoryBlock, *, consent: bool) -> None:

@@ -21,8 +21,9 @@ better (LoCoMo recall@10 .797, the candidates' .798). Turns are short and the en
 had nothing to add to their ``cover`` (.810 with and without), so that their order does not depend
 on whose BM25 it was; over the documents of Cranfield it adds .03 nDCG@10.
 
-The weights are a softmax regression over LoCoMo questions, rounded; recall@10 stays within .01
-when any one of them is changed by half.
+The weights are a softmax regression over LoCoMo questions, rounded. Fitted on some conversations
+and measured on the others recall@10 is .806, with these .810; halving ``cover`` costs .015, and
+changing any other by half .005 at most.
 """
 
 import re
@@ -77,67 +78,20 @@ STOP_WORDS = frozenset(
     yourselves
     """.split()  # noqa: SIM905
 )
-SUFFIXES = (
-    "ations",
-    "ation",
-    "ingly",
-    "ments",
-    "ings",
-    "ment",
-    "ness",
-    "ies",
-    "ied",
-    "ers",
-    "ing",
-    "ion",
-    "ed",
-    "es",
-    "er",
-    "ly",
-    "s",
-    "y",
-    "e",
+SUFFIXES = tuple(
+    "ations ation ingly ments ings ment ness ies ied ers ing ion ed es er ly s y e".split()  # noqa: SIM905
 )
-MONTHS = (
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
+MONTHS = tuple(
+    """
+    january february march april may june july august september october november december
+    """.split()  # noqa: SIM905
 )
 TIME_CUES = (
-    "yesterday",
-    "today",
-    "tonight",
-    "tomorrow",
-    "last",
-    "next",
-    "ago",
-    "recently",
-    "since",
-    "week",
-    "weeks",
-    "weekend",
-    "month",
-    "months",
-    "year",
-    "years",
-    "days",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
     *MONTHS,
+    *"""
+    yesterday today tonight tomorrow last next ago recently since week weeks weekend month months
+    year years days monday tuesday wednesday thursday friday saturday sunday
+    """.split(),  # noqa: SIM905
 )
 MONTHS_THAT_ARE_WORDS = frozenset({"march", "may"})
 

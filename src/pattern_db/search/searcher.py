@@ -236,5 +236,3 @@ def _candidate(kind: str, found: _Found, id: str, item: Any) -> Candidate:
         text=shown_text(item),
         created_at=item.created_at,
     )
-
-

@@ -26,7 +26,8 @@ def text_of(content: Any) -> str:
         return content
     if not isinstance(content, dict):
         return ""
-    read = _READERS.get(str(content.get("content_type")), _everything)
+    kind = str(content.get("content_type"))
+    read: Callable[[Json], Iterator[str]] = _READERS.get(kind, _everything)
     lines = list(read(content)) or _everything(content)
     return "\n".join(line for line in lines if line)
 

@@ -48,9 +48,9 @@ async def import_file(
     if it had run once, importing a file twice changes nothing, and one that has grown adds what is
     new. What was deleted here stays deleted.
 
-    Raises ``ImportFailed`` with the place for a file that is not what it should be; what stood
-    before that place is kept, and importing the corrected file goes on. Raises ``InvalidValue`` for
-    an unknown kind, ``NotFound`` (agent, user), ``EmbeddingFailed``.
+    Raises ``ImportFailed`` with the place for a file that is not what it should be; the lines or
+    whole conversations before that place are kept, and importing the corrected file goes on. Raises
+    ``InvalidValue`` for an unknown kind, ``NotFound`` (agent, user), ``EmbeddingFailed``.
     """
     check_known("kind", [kind], KINDS)
     if user_id is not None:

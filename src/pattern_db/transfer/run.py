@@ -189,7 +189,7 @@ class Run:
         return await self.db.messages.append_many(
             agent_id,
             [entry.fields for entry in entries],
-            skip_existing=True,
+            skip_existing=False,
             embed=self._options.embed,
         )
 

@@ -1,9 +1,9 @@
 """The schema as SQLite statements.
 
-Every table has an explicit ``pk INTEGER PRIMARY KEY`` so that full-text rows, which are known by it,
-survive VACUUM. A text index is a contentless FTS5 table kept by triggers: it stores no second copy
-of the text, and its first column holds one token for each agent who may find the row, so that a
-search costs what its scope costs.
+Every table has an explicit ``pk INTEGER PRIMARY KEY`` so that full-text rows, which are known by
+it, survive VACUUM. A text index is a contentless FTS5 table kept by triggers: it stores no second
+copy of the text, and its first column holds one token for each agent who may find the row, so that
+a search costs what its scope costs.
 """
 
 from __future__ import annotations

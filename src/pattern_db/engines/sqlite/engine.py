@@ -27,8 +27,8 @@ from .connection import Options, claim, connect, prepare_file
 from .failures import driver_errors
 from .text import compile_text_search
 from .vectors import VectorSearch
-from .writes import write_one, write_run
 from .writer import Alone, End, Held, Job, Run, Writer
+from .writes import write_one, write_run
 
 _forks = 0
 

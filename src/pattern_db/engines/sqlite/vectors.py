@@ -153,7 +153,9 @@ def _shared_ids(table: Table) -> str:
     assert table.text is not None
     if table.text.shared_through is None:
         return ""
-    return f" OR id IN (SELECT block_id FROM {quoted(table.text.shared_through)} WHERE agent_id = ?)"
+    return (
+        f" OR id IN (SELECT block_id FROM {quoted(table.text.shared_through)} WHERE agent_id = ?)"
+    )
 
 
 def _shared(

@@ -1,9 +1,9 @@
 """The one thread that writes.
 
-Writes travel to it as jobs. Jobs that wait at the same time share a transaction (group commit): each
-is acknowledged after the commit that holds it, and fails alone. A transaction that a task holds open
-gets the thread to itself; its end is put into the queue without an await, so that no cancellation
-can leave it open.
+Writes travel to it as jobs. Jobs that wait at the same time share a transaction (group commit):
+each is acknowledged after the commit that holds it, and fails alone. A transaction that a task
+holds open gets the thread to itself; its end is put into the queue without an await, so that no
+cancellation can leave it open.
 """
 
 from __future__ import annotations

@@ -1,0 +1,123 @@
+"""``--json`` of every verb is one JSON document on stdout, with times in ISO 8601."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .conftest import Pattern
+from .verbs import VERBS
+
+LOCOMO = [
+    {
+        "sample_id": "conv-1",
+        "conversation": {
+            "speaker_a": "Ada",
+            "speaker_b": "Tomas",
+            "session_1_date_time": "1:56 pm on 8 May, 2023",
+            "session_1": [
+                {"speaker": "Ada", "dia_id": "D1:1", "text": "I moved to Oslo."},
+                {"speaker": "Tomas", "dia_id": "D1:2", "text": "How is the rain?"},
+            ],
+        },
+        "qa": [
+            {
+                "question": "Where did Ada move?",
+                "answer": "Oslo",
+                "evidence": ["D1:1"],
+                "category": 4,
+            }
+        ],
+    }
+]
+
+
+def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
+    """Every verb once, in an order that works: its words and the document it printed."""
+
+    def run(words: str, *arguments: object) -> tuple[str, Any]:
+        return words, pattern(*words.split(), *arguments, "--json").json
+
+    Path("locomo.json").write_text(json.dumps(LOCOMO))
+    yield run("init")
+    yield run("config show")
+    yield run("config check")
+    words, user = run("user create", "Ada")
+    yield words, user
+    words, agent = run("agent create", "Flux", "--user", user["id"])
+    yield words, agent
+    words, other = run("agent create", "Vega")
+    yield words, other
+    words, group = run("group create", "Crew")
+    yield words, group
+    yield run("group add-member", group["id"], "Flux")
+    yield run("group show", group["id"])
+    yield run("group remove-member", group["id"], "Flux")
+    for noun in ("user", "agent", "group"):
+        yield run(f"{noun} list")
+    yield run("user show", user["id"])
+    yield run("agent show", "Flux")
+
+    mine = ("--agent", "Flux")
+    words, block = run("memory add", "human", "Ada climbs.", *mine)
+    yield words, block
+    yield run("memory edit", block["id"], "Ada paints.")
+    yield run("memory append", block["id"], "And sings.")
+    for verb in ("undo", "redo", "history", "show"):
+        yield run(f"memory {verb}", block["id"])
+    yield run("memory share", block["id"], "Vega")
+    yield run("memory unshare", block["id"], "Vega")
+    yield run("memory list", *mine)
+    yield run("memory search", "paints", *mine)
+
+    words, message = run("message add", "I moved to Oslo.", *mine)
+    yield words, message
+    yield run("message list", *mine)
+    yield run("message search", "Oslo", *mine)
+    yield run("search", "Oslo", *mine)
+    yield run("message archive", message["id"], *mine)
+    yield run("message repair")
+
+    yield run("import", "locomo", "locomo.json")
+    yield run("status")
+    yield run("db status")
+    yield run("db migrate")
+    yield run("db vacuum")
+    yield run("db reembed", "--embeddings", "local")
+    yield run("memory delete", block["id"])
+    yield run("group delete", group["id"])
+    yield run("user delete", user["id"])
+    yield run("agent delete", "Vega")
+    yield run("demo")
+    yield run("eval locomo", "locomo.json", "--embeddings", "none", "--mode", "keyword")
+
+
+def times(value: Any, name: str = "") -> Iterator[str]:
+    """Every value that is named like a time."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from times(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from times(inner)
+    elif isinstance(value, str) and name.endswith("_at"):
+        yield value
+
+
+def test_every_verb_prints_one_json_document(pattern: Pattern) -> None:
+    printed = list(a_life(pattern))
+    assert {words for words, _ in printed} == set(VERBS)
+    found = [time for _, document in printed for time in times(document)]
+    assert len(found) > 30
+    assert all(datetime.fromisoformat(time).tzinfo is not None for time in found)
+
+
+def test_json_holds_any_text_as_it_is(flux: str, pattern: Pattern) -> None:
+    text = 'Zoë said "\\n" \u2028 \x1b[1m \U0001f600 {[,'
+    pattern("message", "add", text)
+    ran = pattern("message", "list", "--json")
+    assert ran.json[0]["content"] == text
+    assert "Zoë" in ran.out
