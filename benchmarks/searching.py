@@ -200,7 +200,7 @@ async def hybrid(rounds: int, *, agents: int, each: int) -> list[Result]:
         connection.pragma("cache_size", -65_536)
         number = connection.execute("SELECT pk FROM agents WHERE id = ?", (scope,)).fetchone()[0]
         sql = (
-            "SELECT rowid, bm25(messages_text, 0.0, 0.3, 1.0, 1.0) AS score FROM messages_text "
+            "SELECT rowid, bm25(messages_text, 0.0) AS score FROM messages_text "
             "WHERE messages_text MATCH ? ORDER BY score LIMIT 50"
         )
 

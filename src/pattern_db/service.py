@@ -141,8 +141,10 @@ class PatternDB:
 
     async def close(self) -> None:
         """Finish acknowledged work and release everything; idempotent."""
-        await self.embeddings.close()
-        await self.store.close()
+        try:
+            await self.embeddings.close()
+        finally:
+            await self.store.close()
 
     async def __aenter__(self) -> PatternDB:
         return self

@@ -14,7 +14,7 @@ def life(flux: str, pattern: Pattern) -> str:
         [
             ("Ada", "user", "I moved to Oslo.", '{"tags": ["home", "news"], "level": 3}'),
             ("Tomas", "user", "Oslo is cold.", '{"tags": ["home"], "level": "3"}'),
-            ("Ada", "assistant", "Oslo it is.", "{}"),
+            ("Ada", "assistant", "Oslo it is.", '{"city": "Oslo"}'),
         ],
         1,
     ):
@@ -50,6 +50,8 @@ ALL = {"I moved to Oslo.", "Oslo is cold.", "Oslo it is.", "Ada lives in Oslo."}
         (["--tag", "home", "--tag", "news"], {"I moved to Oslo."}),
         (["--where", "level=3"], {"I moved to Oslo.", "Ada lives in Oslo."}),
         (["--where", 'level="3"'], {"Oslo is cold."}),
+        (["--where", "city=Oslo"], {"Oslo it is."}),
+        (["--where", "city=Oslo", "--where", "level=3"], set()),
         (["--mode", "keyword", "--role", "user"], {"I moved to Oslo.", "Oslo is cold."}),
     ],
 )

@@ -120,6 +120,17 @@ async def test_a_key_encrypts_the_whole_file(path: str) -> None:
         assert [user.name for user in await db.users.list()] == ["needle-in-plain-sight"]
 
 
+async def test_a_database_in_memory_is_one_database_and_leaves_nothing() -> None:
+    async with pattern_db.open(":memory:", embeddings="none") as db:
+        where = Path((await db.status()).storage["path"])
+        await db.users.create(name="Ada")
+        async with pattern_db.open(":memory:", embeddings="none") as other:
+            assert await other.users.count() == 0
+        assert await db.users.count() == 1
+        assert where.exists()
+    assert not where.parent.exists()
+
+
 def test_network_file_systems_are_known(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"disk / ext4 rw 0 0\nserver:/x {tmp_path.resolve()} nfs4 rw 0 0\n")

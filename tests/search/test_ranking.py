@@ -156,6 +156,9 @@ class TestWhatCounts:
     def test_case_and_accents_do_not_matter_and_other_scripts_do_pass(self, query, text):
         assert parts(query, [turn(0, "nothing"), turn(10, text)])["c-010"]["cover"] > 0.0
 
+    def test_marks_that_make_another_letter_are_kept(self):
+        assert parts("か", [turn(0, "が 語")])["c-000"]["cover"] == 0.0
+
     def test_a_word_inside_another_word_is_not_that_word(self):
         found = parts("art", [turn(0, "a cart"), turn(10, "some art")])
         assert found["c-000"]["cover"] == 0.0 < found["c-010"]["cover"]

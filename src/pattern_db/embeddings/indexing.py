@@ -55,6 +55,7 @@ _EMPTY_QUEUE = delete(QueuedEmbedding)
 _QUEUED = select(QueuedEmbedding).order_by(_Q.created_at, _Q.item_id).limit(param("limit"))
 _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
 _PAGE = 256
+_LONG_TEXT_CHARS = 10_000
 
 SEARCHABLE: dict[str, Table] = {
     table.text.kind: table for table in all_tables() if table.text is not None
@@ -171,7 +172,7 @@ class Indexer:
 
     async def _embed(self, items: Sequence[Any], space: int) -> list[Embedding]:
         assert self.provider is not None
-        pieces = [piece for item in items for piece in _pieces(item, self.provider)]
+        pieces = await self._split(items, self.provider)
         if not pieces:
             return []
         vectors = await self.provider.embed_batch([piece.text for piece in pieces])
@@ -191,6 +192,15 @@ class Indexer:
             )
             for piece, vector in zip(pieces, vectors.astype("<f4"), strict=True)
         ]
+
+    async def _split(self, items: Sequence[Any], provider: EmbeddingProvider) -> list[_Piece]:
+        """The pieces of all texts; long ones are tokenized off the event loop."""
+
+        def split() -> list[_Piece]:
+            return [piece for item in items for piece in _pieces(item, provider)]
+
+        long = any(len(EMBEDDED_TEXT[type(item)](item)) > _LONG_TEXT_CHARS for item in items)
+        return await asyncio.to_thread(split) if long else split()
 
     async def embed_query(self, text: str) -> Vector | None:
         """The vector of a question; ``None`` without a provider."""

@@ -189,7 +189,7 @@ class Run:
         return await self.db.messages.append_many(
             agent_id,
             [entry.fields for entry in entries],
-            skip_existing=False,
+            skip_existing=True,
             embed=self._options.embed,
         )
 

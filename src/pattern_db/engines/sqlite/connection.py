@@ -7,6 +7,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,15 @@ def connect(options: Options, *, writes: bool) -> apsw.Connection:
         try:
             _configure(connection, options, writes=writes)
         except BaseException:
-            connection.close()
+            disconnect(connection)
             raise
     return connection
+
+
+def disconnect(connection: apsw.Connection) -> None:
+    """Close a connection. What fails now is at most the last checkpoint: the log has it all."""
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -> None:
@@ -175,11 +182,17 @@ def _enter_wal(connection: apsw.Connection) -> None:
 
 
 def _check_owner(connection: apsw.Connection) -> None:
-    """Never touch a file that belongs to another program."""
+    """Never touch a file that belongs to another program.
+
+    Both questions are asked of one snapshot: another process may be making the file its own.
+    """
+    connection.execute("BEGIN")
     owner = connection.pragma("application_id")
+    used = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    connection.execute("COMMIT")
     if owner == APPLICATION_ID:
         return
-    if owner != 0 or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+    if owner != 0 or used:
         raise DatabaseCorrupt(
             "The file is a SQLite database of another program; choose another path."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import apsw
+import msgspec
 
 from ...embeddings.provider import Vector
 from ...errors import DatabaseClosed, InvalidValue
@@ -23,13 +25,14 @@ from ...schema import Table, all_tables
 from ..base import Capabilities
 from ..sql import Compiled, compile_query, quoted
 from . import ddl
-from .connection import Options, claim, connect, prepare_file
+from .connection import Options, claim, connect, disconnect, prepare_file
 from .failures import driver_errors
 from .text import compile_text_search
 from .vectors import VectorSearch
 from .writer import Alone, End, Held, Job, Run, Writer
 from .writes import write_one, write_run
 
+MEMORY = ":memory:"
 _forks = 0
 
 
@@ -44,35 +47,46 @@ _held: ContextVar[tuple[SqliteStore, Held] | None] = ContextVar("held", default=
 
 
 class SqliteStore:
-    """One SQLite file. ``await SqliteStore.connect(options)`` opens it."""
+    """One SQLite file. ``await SqliteStore.connect(options)`` opens it.
+
+    The path ``:memory:`` is a file of its own in the temporary directory, gone when closed: every
+    connection must see the same database, and SQLite keeps one in memory for each.
+    """
 
     def __init__(self, options: Options):
         self._options = options
         self._compiled: WeakKeyDictionary[Query, Compiled] = WeakKeyDictionary()
         self._closed = False
         self._forks = _forks
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._local = threading.local()
         self._connections: list[apsw.Connection] = []
         self._home = threading.get_ident()
         writing = connect(options, writes=True)
-        with driver_errors():
-            claim(writing)
+        try:
+            with driver_errors():
+                claim(writing)
             self._inline = connect(options, writes=False)
+        except BaseException:
+            disconnect(writing)
+            raise
         self._writer = Writer(writing, name="pattern-db-writer")
-        self._readers = ThreadPoolExecutor(
-            options.readers, "pattern-db-reader", initializer=self._open_reader
-        )
+        self._readers = ThreadPoolExecutor(options.readers, "pattern-db-reader")
         self._vectors = VectorSearch(self._read)
 
     @classmethod
     async def connect(cls, options: Options) -> SqliteStore:
         """Open or create the file; refuse one that is not ours."""
 
-        def open_file() -> None:
-            prepare_file(options)
-
-        await asyncio.to_thread(open_file)
-        return cls(options)
+        temporary = None
+        if options.path == MEMORY:
+            temporary = tempfile.TemporaryDirectory(prefix="pattern-db-")
+            path = os.path.join(temporary.name, "memory.db")
+            options = msgspec.structs.replace(options, path=path, durability="relaxed")
+        await asyncio.to_thread(prepare_file, options)
+        store = cls(options)
+        store._temporary = temporary
+        return store
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,8 +110,10 @@ class SqliteStore:
     def _release(self) -> None:
         self._readers.shutdown(wait=True)
         for connection in [*self._connections, self._inline]:
-            connection.close()
+            disconnect(connection)
         self._writer.stop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     # running queries
 
@@ -158,13 +174,17 @@ class SqliteStore:
 
         def work() -> Any:
             with driver_errors():
-                return run(self._local.connection)
+                return run(self._reader())
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
-    def _open_reader(self) -> None:
-        self._local.connection = connect(self._options, writes=False)
-        self._connections.append(self._local.connection)
+    def _reader(self) -> apsw.Connection:
+        """The connection of this reader thread, opened when the thread first needs it."""
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect(self._options, writes=False)
+            self._connections.append(connection)
+        return connection
 
     def _current(self) -> Held | None:
         current = _held.get()

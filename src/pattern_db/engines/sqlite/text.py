@@ -13,9 +13,6 @@ from ..sql import Statement, encode_json, quoted
 from .ddl import text_table
 from .writer import Run
 
-WEIGHTS = {"speaker": 0.3}
-"""Columns whose words count less than 1 in BM25: who speaks is a weak hint of what is said."""
-
 
 def phrase(term: str) -> str:
     """A term as an FTS5 string: every character of it is text, none is syntax."""
@@ -41,10 +38,9 @@ def compile_text_search(
     """The search as a function of a connection."""
     assert table.text is not None
     statement = Statement(table)
-    weights = ", ".join(str(WEIGHTS.get(column, 1.0)) for column in table.text.columns)
     name, index = quoted(table.name), quoted(text_table(table))
     sql = (
-        f"SELECT {name}.id, -bm25({index}, 0.0, {weights}) AS score FROM {index} "
+        f"SELECT {name}.id, -bm25({index}, 0.0) AS score FROM {index} "
         f"JOIN {name} ON {name}.pk = {index}.rowid WHERE {index} MATCH ?"
     )
     if condition is not None:

@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 
 from ...errors import DatabaseClosed, StorageFailed
+from .connection import disconnect
 from .failures import translated
 
 _LARGEST_GROUP = 512
@@ -133,7 +134,7 @@ class Writer:
             group, waiting = self._gather(first)
             self._commit(group)
             _deliver(group)
-        self._connection.close()
+        disconnect(self._connection)
 
     def _gather(self, first: Job) -> tuple[list[Job], Job | _Stop | None]:
         """The jobs that wait right now, up to one that must be alone."""
@@ -165,7 +166,7 @@ class Writer:
         try:
             job.result = job.run(self._connection)
         except BaseException as error:
-            job.error = error
+            self._fail([job], error)
         _deliver([job])
 
     def _begin(self) -> None:
@@ -295,6 +296,7 @@ def _settle(jobs: list[Job]) -> None:
             job.future.set_result(job.result)
         else:
             job.future.set_exception(_ours(job.error))
+            job.future.exception()  # asyncio need not report it if nobody waits any more
 
 
 def _ours(error: BaseException) -> BaseException:
