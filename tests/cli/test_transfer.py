@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pattern_db.embeddings.indexing import Indexer
+
 from .conftest import Pattern
 from .test_json import LOCOMO
 
@@ -46,10 +48,14 @@ def test_an_import_makes_the_agent_it_names(locomo: str, mind: Path, pattern: Pa
     assert (agent["name"], agent["user_id"]) == ("Nova", ada)
 
 
-def test_an_import_can_leave_embedding_for_later(locomo: str, mind: Path, pattern: Pattern) -> None:
+def test_an_import_can_leave_embedding_for_later(
+    locomo: str, mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local = ("--embeddings", "local")
+    monkeypatch.setattr(Indexer, "wake", lambda _self: None)  # nothing in the background
     pattern("import", "locomo", locomo, "--agent", "Nova", "--queue", *local)
     assert len(pattern("message", "list", "--json").json) == 2
+    assert pattern("status", "--json").json["queued_embeddings"] == 2
     assert pattern("db", "reembed", *local).code == 0
     assert pattern("status", "--json").json["queued_embeddings"] == 0
     assert len(pattern("search", "where", "--mode", "semantic", "--json", *local).json) == 2

@@ -80,6 +80,20 @@ async def test_tasks_started_inside_take_part(db: PatternDB) -> None:
     assert await db.users.count() == 0
 
 
+async def test_transactions_of_two_databases_nest(db: PatternDB, tmp_path) -> None:
+    async with pattern_db.open(str(tmp_path / "other.db"), embeddings="none") as other:
+        async with db.transaction(), other.transaction():
+            await db.users.create(name="here")
+            await other.users.create(name="there")
+            assert await db.users.count() == await other.users.count() == 1
+        with pytest.raises(KeyError):
+            async with db.transaction(), other.transaction():
+                await db.users.create(name="here")
+                await other.users.create(name="there")
+                raise KeyError
+        assert await db.users.count() == await other.users.count() == 1
+
+
 async def test_only_the_owner_can_nest(db: PatternDB) -> None:
     async def nest() -> None:
         async with db.transaction():

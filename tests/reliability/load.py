@@ -22,13 +22,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-import apsw
-
 import pattern_db
 from pattern_db import AlreadyExists, PatternDB
 from pattern_db.models import ArchivalEntry, MemoryBlock, Message
 
-from .soundness import rows_of
+from .soundness import read, rows_of
 from .tiny import TinyEmbeddings
 
 GROUP = 4
@@ -186,8 +184,7 @@ class _File:
     """What a file holds of what loads write."""
 
     def __init__(self, path: str | Path):
-        with closing(apsw.Connection(str(path))) as connection:
-            connection.pragma("synchronous", "off")
+        with closing(read(path)) as connection:
             made = connection.table_exists("main", "messages")
             models = (Message, MemoryBlock, ArchivalEntry)
             rows = [rows_of(connection, model).values() if made else () for model in models]

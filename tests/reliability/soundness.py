@@ -34,21 +34,28 @@ def flaws(path: str | Path, *, embedded: bool = True) -> list[str]:
 
     ``embedded`` says that every text was written with ``TinyEmbeddings`` at hand.
     """
-    with closing(apsw.Connection(str(path))) as connection:
-        connection.pragma("synchronous", "off")
+    with closing(read(path)) as connection:
         found = list(_damage(connection))
         if not found and connection.table_exists("main", "schema_migrations"):
             found = list(_disagreements(connection, embedded=embedded))
         return found
 
 
+def read(path: str | Path) -> apsw.Connection:
+    """A plain connection, which recovers the log of the last one that died."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(10_000)
+    connection.pragma("synchronous", "off")
+    return connection
+
+
 def rows_of(connection: apsw.Connection, model: type[msgspec.Struct]) -> dict[int, Any]:
     """Every row of a model's table as a model, by its row number."""
     table = table_of(model)
     names = ", ".join(f'"{column.name}"' for column in table.columns)
-    read = model_reader(table)
+    as_model = model_reader(table)
     rows: Any = connection.execute(f"SELECT pk, {names} FROM {table.name}")
-    return {pk: read(values) for pk, *values in rows}
+    return {pk: as_model(values) for pk, *values in rows}
 
 
 def _damage(connection: apsw.Connection) -> Iterator[str]:

@@ -43,8 +43,6 @@ def _forked() -> None:
 
 os.register_at_fork(after_in_child=_forked)
 
-_held: ContextVar[tuple[SqliteStore, Held] | None] = ContextVar("held", default=None)
-
 
 class SqliteStore:
     """One SQLite file. ``await SqliteStore.connect(options)`` opens it.
@@ -59,6 +57,7 @@ class SqliteStore:
         self._closed = False
         self._forks = _forks
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._held: ContextVar[Held | None] = ContextVar("held", default=None)
         self._local = threading.local()
         self._connections: list[apsw.Connection] = []
         self._home = threading.get_ident()
@@ -187,10 +186,8 @@ class SqliteStore:
         return connection
 
     def _current(self) -> Held | None:
-        current = _held.get()
-        if current is None or current[0] is not self or current[1].finished:
-            return None
-        return current[1]
+        held = self._held.get()
+        return None if held is None or held.finished else held
 
     def _compile(self, query: Query) -> Compiled:
         compiled = self._compiled.get(query)
@@ -335,10 +332,10 @@ class _Outer:
         except BaseException:
             self._end(commit=False)
             raise
-        self._token: Token[Any] = _held.set((self._store, self._held))
+        self._token: Token[Held | None] = self._store._held.set(self._held)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        _held.reset(self._token)
+        self._store._held.reset(self._token)
         if (end := self._end(commit=kind is None)) is not None:
             await end.future
 

@@ -50,7 +50,7 @@ def write_one(connection: apsw.Connection, bound: Bound, compiled: Compiled) -> 
 
 def _with_counts(connection: apsw.Connection, rows: list[Any], query: Insert) -> list[Any]:
     """The rows as stored. New rows get ascending numbers, so the last ones are these; asking for
-    what the database assigned is several times cheaper than RETURNING it."""
+    what the database assigned is cheaper than RETURNING it."""
     names = counted_columns(query.table)
     if not names:
         return rows
