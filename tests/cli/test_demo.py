@@ -66,8 +66,8 @@ def test_the_demo_shows_a_handful_and_how_all_went(pattern: Pattern) -> None:
 def test_the_demo_finds_most_of_the_evidence_with_the_bundled_model(pattern: Pattern) -> None:
     report = pattern("demo", "--embeddings", "local", "--json").json
     assert report["ingested"]["dimensions"] == 384
-    assert report["recall"]["10"] > report["recall"]["1"] > 0
-    assert report["recall"]["10"] > pattern("demo", "--json").json["recall"]["10"]
+    assert report["recall"]["10"] > 0.6
+    assert report["recall"]["1"] > pattern("demo", "--json").json["recall"]["1"]
 
 
 @pytest.mark.parametrize("keep", [[], ["--keep", "my demo.db"]])

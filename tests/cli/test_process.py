@@ -82,23 +82,33 @@ def test_a_terminal_without_unicode_gets_escapes(flux: str, pattern: Pattern) ->
     assert "Knedl\\xedk \\u2713" in ran.stdout
 
 
-@pytest.mark.parametrize("where", ["at work", "waiting for text"])
-def test_ctrl_c_ends_it_at_once_without_a_word(
-    where: str, mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_ends_work_without_a_word(
+    mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object, **__: object) -> str:
+    def interrupt(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
-        return "text"
+
+    monkeypatch.setattr(session, "require_database", interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    assert pattern("message", "add", "text") == (130, "", "")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_ends_the_wait_for_a_text_at_once(
+    mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited_on = []
 
     class Keyboard:
-        read = interrupt
+        def read(self) -> str:
+            signal.raise_signal(signal.SIGINT)
+            waited_on.append(True)
+            return "text"
 
-    if where == "at work":
-        monkeypatch.setattr(session, "require_database", interrupt)
-    else:
-        monkeypatch.setattr("io.StringIO", lambda _text: Keyboard())
+    monkeypatch.setattr("io.StringIO", lambda _text: Keyboard())
     before = signal.getsignal(signal.SIGINT)
-    assert pattern("message", "add", "-", stdin="text") == (130, "", "")
+    assert pattern("message", "add", "-") == (130, "", "")
+    assert waited_on == []
     assert signal.getsignal(signal.SIGINT) is before
 
 

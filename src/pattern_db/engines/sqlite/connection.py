@@ -140,6 +140,7 @@ def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -
     if options.key is not None:
         connection.pragma("key", options.key)
     _check_owner(connection)
+    _enter_wal(connection, options.busy_timeout_s)
     for setting, value in _settings(options, writes=writes):
         _set(connection, setting, value)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -149,11 +150,10 @@ def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -
 
 
 def _settings(options: Options, *, writes: bool) -> list[tuple[str, Any]]:
-    """WAL lets readers and the writer work at once; FULL syncs each commit (NORMAL loses
-    acknowledged commits in a power cut); mapped reads are off because a lying disk then kills the
-    process; temporary tables stay in memory so that no text leaves the file."""
+    """FULL syncs each commit (NORMAL loses acknowledged commits in a power cut); mapped reads are off
+    because a lying disk then kills the process; temporary tables stay in memory so that no text
+    leaves the file."""
     return [
-        ("journal_mode", "wal"),
         ("synchronous", 2 if options.durability == "full" else 1),
         ("foreign_keys", 1),
         ("cell_size_check", 1),
@@ -164,18 +164,28 @@ def _settings(options: Options, *, writes: bool) -> list[tuple[str, Any]]:
 
 
 def _set(connection: apsw.Connection, setting: str, value: Any) -> None:
-    if setting == "journal_mode":
-        _enter_wal(connection)
-        return
     connection.pragma(setting, value)
     if (found := connection.pragma(setting)) != value:
         raise QueryFailed(f"SQLite did not accept {setting} = {value!r} (it is {found!r}).")
 
 
-def _enter_wal(connection: apsw.Connection) -> None:
-    if connection.pragma("journal_mode") == "wal":
-        return
-    if connection.pragma("journal_mode", "wal") not in ("wal", "memory"):
+def _enter_wal(connection: apsw.Connection, timeout_s: float) -> None:
+    """WAL lets readers and the writer work at once.
+
+    SQLite calls no busy handler here: several processes that make a new file their own at once
+    would wait for each other.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            mode = connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(random.uniform(_SHORTEST_WAIT_S, _LONGEST_WAIT_S))
+        else:
+            break
+    if mode not in ("wal", "memory"):
         raise ConnectionFailed(
             "The database cannot use write-ahead logging here; move it to a local disk."
         )
