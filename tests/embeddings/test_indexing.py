@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -257,3 +258,33 @@ async def test_purging_leaves_no_vector(path: str) -> None:
         assert (await db.status()).counts["embeddings"] == 0
         await db.vacuum()
     assert all(b"secret" not in file.read_bytes() for file in Path(path).parent.iterdir())
+
+
+async def test_tasks_inside_the_first_transaction_embed_and_can_be_undone(path: str) -> None:
+    async with pattern_db.open(path, embeddings=Hashing()) as db:
+        flux = await db.agents.create(name="Flux")
+
+        async def say(n: int, embed: str) -> None:
+            await db.messages.append(flux.id, role="user", content=f"number {n}", embed=embed)
+
+        for embed in ("inline", "queued"):
+            with pytest.raises(KeyError):
+                async with db.transaction():
+                    await asyncio.gather(*(say(n, embed) for n in range(5)))
+                    raise KeyError
+            async with db.transaction():
+                await asyncio.gather(*(say(n, embed) for n in range(5)))
+        await db.embed_pending()
+        assert (await db.status()).counts["embeddings"] == 10
+        await vectors_agree(db)
+
+
+async def test_an_empty_database_takes_any_model(path: str) -> None:
+    for model in ("first", "second"):
+        async with pattern_db.open(path, embeddings=Hashing(model)) as db:
+            assert (await db.status()).embedding_model == model
+    async with pattern_db.open(path, embeddings=Hashing("second")) as db:
+        flux = await db.agents.create(name="Flux")
+        await db.messages.append(flux.id, role="user", content="hello")
+    with pytest.raises(EmbeddingModelMismatch):
+        await pattern_db.open(path, embeddings=Hashing("first"))

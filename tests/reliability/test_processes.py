@@ -89,7 +89,7 @@ class Crowd:
 @asynccontextmanager
 async def crowd(source: str, count: int, *arguments: object) -> AsyncIterator[Crowd]:
     """``count`` processes, the last argument of each its number; none outlives the block."""
-    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     processes = [
         subprocess.Popen(script(source, *map(str, arguments), str(n)), text=True, **pipes)  # type: ignore[call-overload]
         for n in range(count)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from pattern_db.models import BlockType, Permission
+from pattern_db.models import DEFAULT_CHAR_LIMIT, BlockType, Permission
 
 from . import output
 from .choosing import agent_id, choose_block
@@ -38,7 +38,7 @@ async def add(
     description: str = "",
     pinned: bool = False,
     permission: Permission = Permission.READ_WRITE,
-    char_limit: int = 5000,
+    char_limit: int = DEFAULT_CHAR_LIMIT,
     metadata: JsonObject | None = None,
     options: Options = DEFAULTS,
 ) -> None:

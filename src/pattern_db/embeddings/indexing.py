@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, Literal
 
 import msgspec
@@ -54,6 +55,7 @@ _DEQUEUE_SEEN = _DEQUEUE.where(_Q.created_at == param("created_at"))
 _EMPTY_QUEUE = delete(QueuedEmbedding)
 _QUEUED = select(QueuedEmbedding).order_by(_Q.created_at, _Q.item_id).limit(param("limit"))
 _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
+_ANY_VECTOR = select(Embedding).only(_E.item_id).limit(1)
 _PAGE = 256
 _LONG_TEXT_CHARS = 10_000
 
@@ -82,55 +84,50 @@ class Indexer:
         return self._space
 
     async def open(self, *, allow_other_model: bool = False) -> None:
-        """Compare the provider with the database; raises ``EmbeddingModelMismatch``."""
+        """Compare the provider with the database; raises ``EmbeddingModelMismatch``.
+
+        A database without vectors takes the provider's model; one with vectors keeps its own.
+        """
         metadata: SystemMetadata = await self._store.execute(_METADATA, id=SYSTEM_ID)
         model, dimensions = metadata.embedding_model, metadata.embedding_dimensions
         if self.provider is None:
-            if model is not None and dimensions is not None:
-                self._space = await self._find_space(model, dimensions)
+            self._space = await self._find_space(model, dimensions)
             return
         wanted = (self.provider.model_id, self.provider.dimensions)
+        if (model, dimensions) != wanted and model is not None and not allow_other_model:
+            if await self._store.execute(_ANY_VECTOR):
+                raise EmbeddingModelMismatch(
+                    model, wanted[0], db_dimensions=dimensions, config_dimensions=wanted[1]
+                )
+            model = None
         if model is None or (model, dimensions) == wanted:
-            self._space = await self._find_space(*wanted)
-        elif not allow_other_model:
-            raise EmbeddingModelMismatch(
-                model, wanted[0], db_dimensions=dimensions, config_dimensions=wanted[1]
-            )
+            self._space = await self._own_space(current=True)
 
-    async def _find_space(self, model: str, dimensions: int) -> int | None:
+    async def _find_space(self, model: str | None, dimensions: int | None) -> int | None:
         spaces: list[EmbeddingSpace] = await self._store.execute(_SPACES)
         return next((s.id for s in spaces if (s.model, s.dimensions) == (model, dimensions)), None)
 
-    async def _ensure_space(self, *, current: bool = True) -> int:
+    async def _own_space(self, *, current: bool) -> int:
         """The provider's space, made if need be; ``current`` also names it the database's model."""
-        if self._space is not None:
-            return self._space
         assert self.provider is not None
         wanted = (self.provider.model_id, self.provider.dimensions)
-        async with self._store.transaction():
-            space = await self._find_space(*wanted)
-            if space is None:
-                space = await self._add_space(*wanted)
-            if current:
-                await self._name_model()
-        self._space = space
+        while (space := await self._find_space(*wanted)) is None:
+            naming = [self._naming()] if current else []
+            try:
+                await self._store.write([await self._adding(*wanted), *naming])
+            except AlreadyExists:
+                log.debug("another process made the embedding space at the same time")
         return space
 
-    async def _add_space(self, model: str, dimensions: int) -> int:
+    async def _adding(self, model: str, dimensions: int) -> Bound:
         spaces: list[EmbeddingSpace] = await self._store.execute(_SPACES)
-        space = EmbeddingSpace(
-            id=max((known.id for known in spaces), default=0) + 1,
-            model=model,
-            dimensions=dimensions,
-            created_at=self._clock(),
-        )
-        await self._store.execute(_ADD_SPACE, row=space)
-        return space.id
+        number = max((known.id for known in spaces), default=0) + 1
+        row = EmbeddingSpace(number, model, dimensions, self._clock())
+        return _ADD_SPACE(row=row)
 
-    async def _name_model(self) -> None:
+    def _naming(self) -> Bound:
         assert self.provider is not None
-        await self._store.execute(
-            _NAME_MODEL,
+        return _NAME_MODEL(
             embedding_model=self.provider.model_id,
             embedding_dimensions=self.provider.dimensions,
             updated_at=self._clock(),
@@ -149,10 +146,17 @@ class Indexer:
             return self._enqueue(items) if self._space is not None else []
         if (mode or self.mode) == "queued":
             return self._enqueue(items)
-        space = await self._ensure_space()
-        rows = await self._embed(items, space)
+        rows = await self._embed(items, self._current())
         clear = [] if fresh else [bound for item in items for bound in self.removals_for(item)]
         return clear + [_ADD(row=row) for row in rows]
+
+    def _current(self) -> int:
+        """The space to write into. Raises ``EmbeddingFailed`` before a change of model is done."""
+        if self._space is None:
+            raise EmbeddingFailed(
+                "The database still has the vectors of another model; finish `pattern db reembed`."
+            )
+        return self._space
 
     def removals_for(self, item: Any) -> list[Bound]:
         """The statements that forget an item."""
@@ -203,8 +207,10 @@ class Indexer:
         return await asyncio.to_thread(split) if long else split()
 
     async def embed_query(self, text: str) -> Vector | None:
-        """The vector of a question; ``None`` without a provider."""
-        return None if self.provider is None else await self.provider.embed_query(text)
+        """The vector of a question's first 10,000 characters; ``None`` without a provider."""
+        if self.provider is None:
+            return None
+        return await self.provider.embed_query(text[:_LONG_TEXT_CHARS])
 
     # the queue
 
@@ -212,10 +218,14 @@ class Indexer:
         """Work through the queue in the background, unless that is happening already."""
         if self.provider is None or (self._worker is not None and not self._worker.done()):
             return
-        self._worker = asyncio.get_running_loop().create_task(self._drain_quietly())
+        self._worker = asyncio.get_running_loop().create_task(
+            self._drain_quietly(),
+            context=Context(),  # not inside the transaction that queued
+        )
 
     async def _drain_quietly(self) -> int:
         try:
+            await self._store.write([])  # behind the transaction that queued
             return await self.drain()
         except PatternError as error:
             log.warning("queued embeddings wait: %s", error)
@@ -232,8 +242,7 @@ class Indexer:
             return 0
         done = 0
         while queued := await self._store.execute(_QUEUED, limit=_PAGE):
-            space = await self._ensure_space()
-            done += await self._embed_queued(queued, space)
+            done += await self._embed_queued(queued, self._current())
         return done
 
     async def _embed_queued(self, queued: list[QueuedEmbedding], space: int) -> int:
@@ -266,7 +275,7 @@ class Indexer:
         """
         if self.provider is None:
             raise EmbeddingFailed("No embedding provider is configured; set embeddings.provider.")
-        space = await self._ensure_space(current=False)
+        space = await self._own_space(current=False)
         total = sum([await self._store.execute(Count(table)) for table in SEARCHABLE.values()])
         embedded = 0
         while True:
@@ -336,9 +345,9 @@ class Indexer:
         """
         async with self._store.transaction():
             await self._reembed_pass(space, 0, None, everything=False)
-            await self._name_model()
-            await self._store.execute(_DROP_SPACE, space=space)
-            await self._store.execute(_EMPTY_QUEUE)
+            writes = [self._naming(), _DROP_SPACE(space=space), _EMPTY_QUEUE()]
+            await self._store.write(writes)
+        self._space = space
 
     async def close(self) -> None:
         """Stop working; what is queued stays queued."""

@@ -232,9 +232,11 @@ def _json_has(statement: Statement, part: JsonHas) -> str:
 def _json_contains(statement: Statement, part: JsonContains) -> str:
     column = statement.name(statement.table.column(part.column))
     wanted = statement.value(part.values, encode_json)
+    items = f"json_each({column}, '$.' || {statement.value(part.key)})"
     return (
-        f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE want.value NOT IN ("
-        f"SELECT have.value FROM json_each({column}, '$.' || {statement.value(part.key)}) AS have))"
+        f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE NOT EXISTS ("
+        f"SELECT 1 FROM {items} AS have WHERE have.value = want.value AND have.type = 'text' "
+        "AND typeof(have.key) = 'integer'))"
     )
 
 

@@ -70,7 +70,7 @@ async def evaluate_locomo(
     paths: FilePath | Iterable[FilePath],
     *,
     ks: Sequence[int] = (1, 5, 10, 20, 50),
-    embeddings: str | EmbeddingProvider = "local",
+    embeddings: str | EmbeddingProvider | None = None,
     mode: Mode = "hybrid",
     database: FilePath | None = None,
     progress: Progress | None = None,
@@ -108,7 +108,7 @@ def _listed(paths: FilePath | Iterable[FilePath]) -> list[FilePath]:
 
 @asynccontextmanager
 async def _opened(
-    database: FilePath | None, embeddings: str | EmbeddingProvider
+    database: FilePath | None, embeddings: str | EmbeddingProvider | None
 ) -> AsyncIterator[PatternDB]:
     if database is not None:
         async with pattern_db.open(database, embeddings=embeddings) as db:

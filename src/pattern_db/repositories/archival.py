@@ -133,7 +133,9 @@ class Archival(Repository[ArchivalEntry]):
         if not after.content.strip():
             raise InvalidValue("content", "an archival entry needs a text.")
         touched = self._touched(changes)
-        row = self.queries.update(touched)(id=id, **{n: getattr(after, n) for n in touched})
+        row = self.queries.update(touched, guards=["is_active"])(
+            id=id, seen_is_active=True, **{n: getattr(after, n) for n in touched}
+        )
         vectors: builtins.list[Bound] = []
         if after.content != before.content:
             vectors = await self._indexer.writes_for([after], mode=embed)

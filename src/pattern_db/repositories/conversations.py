@@ -7,13 +7,16 @@ from datetime import datetime
 
 from msgspec import UNSET, UnsetType
 
+from ..errors import Conflict
 from ..models import Conversation, Json, Message
-from ..query import Bound, param, select
+from ..query import Bound, delete, param, select
 from ..schema import columns_of
 from .repository import DEFAULT_LIMIT, Repository, given
 
 _M = columns_of(Message)
 _MESSAGES = select(Message).where(_M.conversation_id == param("conversation_id"))
+_ERASE = delete(Message).where(_M.conversation_id == param("conversation_id"))
+_ATTEMPTS = 20
 
 
 class Conversations(Repository[Conversation]):
@@ -99,10 +102,17 @@ class Conversations(Repository[Conversation]):
 
     async def purge(self, id: str) -> None:
         """Erase a conversation, its messages and their vectors, for good. Raises ``NotFound``."""
-        found = await self.require(id, include_deleted=True)
-        messages = await self._store.execute(_MESSAGES, conversation_id=id)
-        removals: builtins.list[Bound] = [
-            bound for message in messages for bound in self._indexer.removals_for(message)
-        ]
-        audit = self._audit("purge", subject_id=id, details={"entity": self.entity})
-        await self._store.write([*removals, *self._purges(found), audit])
+        for _ in range(_ATTEMPTS):
+            found = await self.require(id, include_deleted=True)
+            messages = await self._store.execute(_MESSAGES, conversation_id=id)
+            removals: builtins.list[Bound] = [
+                bound for message in messages for bound in self._indexer.removals_for(message)
+            ]
+            erased = _ERASE(conversation_id=id).expect(len(messages))
+            audit = self._audit("purge", subject_id=id, details={"entity": self.entity})
+            try:
+                await self._store.write([*removals, erased, *self._purges(found), audit])
+            except Conflict:
+                continue
+            return
+        raise Conflict("This conversation is being written all the time; try again later.")

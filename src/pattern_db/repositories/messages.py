@@ -330,21 +330,35 @@ class Messages(Repository[Message]):
         embed: Mode | None = None,
     ) -> Message:
         """Change what is given; a new text or speaker is embedded again in the same write."""
-        before = await self.require(id)
         changes = given(speaker=speaker, source=source, metadata=metadata)
         if content is not UNSET:
             changes["content"], changes["parts"] = split_content(content)
-        after: Message = self._changed(before, changes)
-        touched = self._touched(changes)
-        row = self.queries.update(touched, guards=["is_deleted"])(
-            id=id, seen_is_deleted=False, **{n: getattr(after, n) for n in touched}
-        )
+        for _ in range(_ATTEMPTS):
+            before = await self.require(id)
+            after: Message = self._changed(before, changes)
+            try:
+                await self._write_change(before, after, self._touched(changes), embed)
+            except Conflict:
+                continue
+            self._wake(embed)
+            return after
+        raise Conflict("This message is being changed all the time; try again later.")
+
+    async def _write_change(
+        self, before: Message, after: Message, touched: Sequence[str], embed: Mode | None
+    ) -> None:
+        """A vector is of all of the text: it is written if nobody changed the rest meanwhile."""
+        guards = ["is_deleted"]
         vectors: builtins.list[Bound] = []
         if (after.content, after.speaker) != (before.content, before.speaker):
             vectors = await self._indexer.writes_for([after], mode=embed)
+            guards += ["content", "speaker"]
+        row = self.queries.update(touched, guards=guards)(
+            id=after.id,
+            **{name: getattr(after, name) for name in touched},
+            **{f"seen_{name}": getattr(before, name) for name in guards},
+        )
         await self._store.write([row.expect(1), *vectors])
-        self._wake(embed)
-        return after
 
     async def delete(self, id: str) -> None:
         """Leave a tombstone: no longer listed or found, its place in the order kept."""

@@ -42,7 +42,7 @@ async def import_file(
     be; without both the file says who: an agent for each sample of ``locomo``, one for all
     ``chatgpt`` exports, one for each ``jsonl`` file. New agents and conversations are the user's.
     ``embed`` as in ``messages.append``; ``progress`` hears (done, total), in messages, for
-    ``jsonl`` in bytes.
+    ``chatgpt`` in nodes of the tree, for ``jsonl`` in bytes.
 
     Ids come from what is imported. An import that was stopped at any point and is run again ends as
     if it had run once, importing a file twice changes nothing, and one that has grown adds what is
@@ -58,9 +58,11 @@ async def import_file(
     if agent_id is not None:
         await db.agents.require(agent_id)
     started = monotonic()
+    source = Source(Path(path))
+    source.open().close()
     run = Run(
         db,
-        Source(Path(path)),
+        source,
         Options(
             kind=kind,
             agent_id=agent_id,
