@@ -54,3 +54,12 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     assert any("make demo" in line for line in first_screen)
     assert any("make test" in line for line in first_screen)
     assert "```python" in first_screen
+
+
+def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import reference
+
+    for name, page in reference.PAGES.items():
+        written = (ROOT / "docs" / "reference" / name).read_text("utf-8")
+        assert written == page(), f"{name} is stale: run python scripts/reference.py"

@@ -134,10 +134,6 @@ async def test_purging_everyone_leaves_no_vector_and_no_word(
     assert {name for name, count in counts.items() if count} == kept
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Indexer._ensure_space remembers the number of a space whose transaction was undone",
-)
 async def test_the_first_vector_may_be_undone(db: PatternDB, flux: Agent, path: str) -> None:
     with pytest.raises(KeyError):
         async with db.transaction():
@@ -147,9 +143,6 @@ async def test_the_first_vector_may_be_undone(db: PatternDB, flux: Agent, path: 
     assert flaws(path) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Indexer._ensure_space nests a transaction, which only its owner may"
-)
 async def test_the_first_vectors_may_be_written_by_tasks_of_a_transaction(
     db: PatternDB, flux: Agent, path: str
 ) -> None:
@@ -173,9 +166,6 @@ async def test_embedding_everything_again_does_not_bring_back_what_was_deleted(
     assert flaws(path) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Indexer.space is looked up when the database is opened and never again"
-)
 async def test_a_handle_finds_the_first_vectors_that_another_one_writes(
     db: PatternDB, flux: Agent, path: str
 ) -> None:
