@@ -42,7 +42,7 @@ def signature(name: str, function: object) -> str:
     shown = str(inspect.signature(function))  # type: ignore[arg-type]
     for noise in ("self, ", "(self)", "builtins.", "'"):
         shown = shown.replace(noise, "()" if noise == "(self)" else "")
-    return f"{name}{_FUNCTION.sub(r'\1', shown)}"
+    return name + _FUNCTION.sub(r"\1", shown)
 
 
 def methods(kind: type) -> list[str]:
