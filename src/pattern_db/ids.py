@@ -22,7 +22,8 @@ def new_id(prefix: str, now: datetime) -> str:
 
     The time part keeps index pages warm (as UUIDv7 does); the random part makes ids unguessable.
     """
-    return f"{prefix}_{to_micros(now) // 1000 & 0xFFFFFFFFFFFF:012x}{os.urandom(10).hex()}"
+    ms = to_micros(now) // 1000 & 0xFFFFFFFFFFFF
+    return f"{prefix}_{ms:012x}{os.urandom(10).hex()}"
 
 
 def derived_id(prefix: str, *parts: str) -> str:

@@ -117,7 +117,7 @@ class Delete(_Query, frozen=True, eq=False):
 Query = Get | Select | Count | Insert | Update | Delete
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound(msgspec.Struct, frozen=True, gc=False):
     """A query with its values.
 
     ``expected`` guards a write: if another number of rows was touched, the whole atomic write it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .errors import InvalidValue, LimitExceeded
-from .schema import ColumnType, table_of
+from .schema import Column, ColumnType, table_of
 
 S = TypeVar("S", bound=msgspec.Struct)
 E = TypeVar("E", bound=Enum)
@@ -126,6 +127,8 @@ def build(model: type[S], values: Mapping[str, Any]) -> S:
         made = msgspec.convert(values, model)
     except msgspec.ValidationError as error:
         raise _named(model, error) from None
+    except UnicodeEncodeError:
+        raise _not_encodable(values) from None
     except (RecursionError, OverflowError) as error:
         raise InvalidValue("value", "it is nested too deeply or too large.") from error
     return _checked(made)
@@ -134,9 +137,10 @@ def build(model: type[S], values: Mapping[str, Any]) -> S:
 def _checked(made: S) -> S:
     """The same with every time in UTC, after checking what types do not say."""
     times = {}
-    for name, check in _field_checks(type(made)):
-        value = getattr(made, name)
-        if value is None or _PLAIN[check](value):
+    values = msgspec.structs.astuple(made)
+    for index, name, check, plain in _field_checks(type(made)):
+        value = values[index]
+        if value is None or plain(value):
             continue
         if check == "time":
             times[name] = check_time(name, value)
@@ -161,7 +165,7 @@ def _check_integer(name: str, value: int) -> None:
 _PLAIN: dict[str, Callable[[Any], bool]] = {
     "id": _plain_id,
     "integer": lambda value: -(2**63) <= value < 2**63,
-    "json": lambda value: not value,
+    "json": operator.not_,
     "text": _plain_text,
     "time": lambda value: value.tzinfo is UTC,
 }
@@ -183,18 +187,21 @@ _CHECKED = {
 
 
 @cache
-def _field_checks(model: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
-    """Which check each field needs."""
-    columns = [column for column in table_of(model).columns if column.type in _CHECKED]
+def _field_checks(
+    model: type[msgspec.Struct],
+) -> tuple[tuple[int, str, str, Callable[[Any], bool]], ...]:
+    """Place, name and check of each field that needs one."""
     return tuple(
-        (
-            c.name,
-            "id"
-            if c.name == "id" or (c.references and c.type is ColumnType.TEXT)
-            else _CHECKED[c.type],
-        )
-        for c in columns
+        (index, column.name, check, _PLAIN[check])
+        for index, column in enumerate(table_of(model).columns)
+        if (check := _check_of(column)) is not None
     )
+
+
+def _check_of(column: Column) -> str | None:
+    if column.type is ColumnType.TEXT and (column.name == "id" or column.references):
+        return "id"
+    return _CHECKED.get(column.type)
 
 
 def _named(model: type[msgspec.Struct], error: msgspec.ValidationError) -> InvalidValue:
@@ -206,6 +213,12 @@ def _named(model: type[msgspec.Struct], error: msgspec.ValidationError) -> Inval
         return InvalidValue(field, f"it must be one of {', '.join(column.ranks)}.")
     problem = found["problem"] if found else "it is not of the right type"
     return InvalidValue(field, f"{problem.rstrip('.')}.")
+
+
+def _not_encodable(values: Mapping[str, Any]) -> InvalidValue:
+    """Which field it was: msgspec meets half a surrogate pair where it looks for an enum's value."""
+    field = next((n for n, v in values.items() if isinstance(v, str) and not _encodable(v)), "value")
+    return InvalidValue(field, "it holds half a surrogate pair.")
 
 
 def check_known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -1,4 +1,8 @@
-"""The data model: every entity as a msgspec Struct. This is its only declaration."""
+"""The data model: every entity as a msgspec Struct. This is its only declaration.
+
+Models are frozen and hold plain JSON values, which cannot form cycles; ``gc=False`` keeps them out
+of the garbage collector's rounds.
+"""
 
 from .memory import (
     DEFAULT_CHAR_LIMIT,

@@ -57,7 +57,7 @@ class Permission(enum.StrEnum):
         shared_through="shared_block_agents",
     ),
 )
-class MemoryBlock(msgspec.Struct, frozen=True):
+class MemoryBlock(msgspec.Struct, frozen=True, gc=False):
     """A labelled text that an agent keeps and edits.
 
     ``label`` is unique among the live blocks of an agent. ``content`` is at most ``char_limit``
@@ -88,7 +88,7 @@ class MemoryBlock(msgspec.Struct, frozen=True):
     entity="block version",
     key=("block_id", "version"),
 )
-class BlockVersion(msgspec.Struct, frozen=True):
+class BlockVersion(msgspec.Struct, frozen=True, gc=False):
     """A text that a block had, which version it was made from, and who wrote it."""
 
     block_id: Annotated[str, Reference("memory_blocks")]
@@ -105,7 +105,7 @@ class BlockVersion(msgspec.Struct, frozen=True):
     key=("block_id", "agent_id"),
     indexes=(Index(("agent_id",)),),
 )
-class SharedBlock(msgspec.Struct, frozen=True):
+class SharedBlock(msgspec.Struct, frozen=True, gc=False):
     """The attachment of a block to another agent. The stricter of its permission and the block's
     counts."""
 
@@ -121,7 +121,7 @@ class SharedBlock(msgspec.Struct, frozen=True):
     indexes=(Index(("agent_id", "created_at", "id")), Index(("parent_entry_id", "chunk_index"))),
     text=TextIndex(kind="archival", columns=("content",), hidden=("is_active", False)),
 )
-class ArchivalEntry(msgspec.Struct, frozen=True):
+class ArchivalEntry(msgspec.Struct, frozen=True, gc=False):
     """A long-term note. The chunks of one long text name the first one as their parent."""
 
     id: str

@@ -38,7 +38,7 @@ class BatchStatus(enum.StrEnum):
     REPAIRED = "repaired"
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A request to run a tool, answered by the response with the same ``call_id``."""
 
     call_id: str
@@ -46,7 +46,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: Any = None
 
 
-class ToolResponse(msgspec.Struct, frozen=True):
+class ToolResponse(msgspec.Struct, frozen=True, gc=False):
     """The answer to a tool call."""
 
     call_id: str
@@ -59,7 +59,7 @@ class ToolResponse(msgspec.Struct, frozen=True):
     entity="conversation",
     indexes=(Index(("agent_id", "created_at", "id")), Index(("user_id",))),
 )
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """A thread of messages of one agent, perhaps with one user."""
 
     id: str
@@ -79,7 +79,7 @@ class Conversation(msgspec.Struct, frozen=True):
     entity="batch",
     indexes=(Index(("agent_id", "status", "first_position")), Index(("conversation_id",))),
 )
-class MessageBatch(msgspec.Struct, frozen=True):
+class MessageBatch(msgspec.Struct, frozen=True, gc=False):
     """One cycle of request and response.
 
     ``pending`` are the call ids without a response, ``message_count`` the sequence number of the
@@ -116,7 +116,7 @@ class MessageBatch(msgspec.Struct, frozen=True):
         hidden=("is_deleted", True),
     ),
 )
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One thing that was said.
 
     ``position`` orders an agent's messages in time (a snowflake of ``created_at``), ``ordinal``
@@ -154,7 +154,7 @@ class Message(msgspec.Struct, frozen=True):
     entity="archive summary",
     indexes=(Index(("agent_id", "start_position")), Index(("previous_summary_id",))),
 )
-class ArchiveSummary(msgspec.Struct, frozen=True):
+class ArchiveSummary(msgspec.Struct, frozen=True, gc=False):
     """A summary of archived messages (depth 0), or of summaries of the depth below."""
 
     id: str
@@ -178,7 +178,7 @@ class ArchiveSummary(msgspec.Struct, frozen=True):
         Index(("message_id",)),
     ),
 )
-class ToolCallRecord(msgspec.Struct, frozen=True):
+class ToolCallRecord(msgspec.Struct, frozen=True, gc=False):
     """The audit row of a tool that was run."""
 
     id: str

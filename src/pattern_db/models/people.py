@@ -42,7 +42,7 @@ class MemberRole(enum.StrEnum):
 
 
 @table("users", entity="user", indexes=(Index(("created_at", "id")),))
-class User(msgspec.Struct, frozen=True):
+class User(msgspec.Struct, frozen=True, gc=False):
     """A partner: somebody whom agents work for."""
 
     id: str
@@ -59,7 +59,7 @@ class User(msgspec.Struct, frozen=True):
     entity="agent",
     indexes=(Index(("user_id", "created_at", "id")), Index(("created_at", "id")), Index(("name",))),
 )
-class Agent(msgspec.Struct, frozen=True):
+class Agent(msgspec.Struct, frozen=True, gc=False):
     """An agent: what it is told to be, how it is set up, and the state it keeps."""
 
     id: str
@@ -82,7 +82,7 @@ class Agent(msgspec.Struct, frozen=True):
 
 
 @table("agent_groups", entity="group", indexes=(Index(("created_at", "id")),))
-class AgentGroup(msgspec.Struct, frozen=True):
+class AgentGroup(msgspec.Struct, frozen=True, gc=False):
     """Agents that work together after a coordination pattern."""
 
     id: str
@@ -102,7 +102,7 @@ class AgentGroup(msgspec.Struct, frozen=True):
     key=("group_id", "agent_id"),
     indexes=(Index(("agent_id",)),),
 )
-class GroupMember(msgspec.Struct, frozen=True):
+class GroupMember(msgspec.Struct, frozen=True, gc=False):
     """The place of an agent in a group; a specialist names its domain."""
 
     group_id: Annotated[str, Reference("agent_groups")]

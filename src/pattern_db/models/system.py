@@ -14,7 +14,7 @@ SYSTEM_ID = "system"
 
 
 @table("system_metadata", entity="system metadata")
-class SystemMetadata(msgspec.Struct, frozen=True):
+class SystemMetadata(msgspec.Struct, frozen=True, gc=False):
     """The one row that says what this database is. Model and dimensions are empty until the first
     vector is stored."""
 
@@ -27,7 +27,7 @@ class SystemMetadata(msgspec.Struct, frozen=True):
 
 
 @table("schema_migrations", entity="migration", key=("version",))
-class MigrationRecord(msgspec.Struct, frozen=True):
+class MigrationRecord(msgspec.Struct, frozen=True, gc=False):
     """A migration that was applied."""
 
     version: int
@@ -41,7 +41,7 @@ class MigrationRecord(msgspec.Struct, frozen=True):
     entity="embedding space",
     indexes=(Index(("model", "dimensions"), unique=True),),
 )
-class EmbeddingSpace(msgspec.Struct, frozen=True):
+class EmbeddingSpace(msgspec.Struct, frozen=True, gc=False):
     """A model and the length of its vectors; only vectors of one space can be compared."""
 
     id: int
@@ -57,7 +57,7 @@ class EmbeddingSpace(msgspec.Struct, frozen=True):
     indexes=(Index(("space", "agent_id", "kind")), Index(("agent_id",))),
     logged_removals=True,
 )
-class Embedding(msgspec.Struct, frozen=True):
+class Embedding(msgspec.Struct, frozen=True, gc=False):
     """The vector of a piece of an item's text.
 
     ``content_hash`` is the BLAKE2b-128 of the whole embedded text, ``vector`` float32
@@ -82,7 +82,7 @@ class Embedding(msgspec.Struct, frozen=True):
     key=("kind", "item_id"),
     indexes=(Index(("agent_id",)),),
 )
-class QueuedEmbedding(msgspec.Struct, frozen=True):
+class QueuedEmbedding(msgspec.Struct, frozen=True, gc=False):
     """An item whose text is stored and whose vector is still to be made."""
 
     kind: str
@@ -92,7 +92,7 @@ class QueuedEmbedding(msgspec.Struct, frozen=True):
 
 
 @table("audit_log", entity="audit record", indexes=(Index(("created_at", "id")),))
-class AuditRecord(msgspec.Struct, frozen=True):
+class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """Something that was done to the data as a whole: a repair, an import, a purge."""
 
     id: str

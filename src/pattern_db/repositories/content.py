@@ -36,6 +36,15 @@ def _part_text(part: Json) -> str:
     return next((part[key] for key in _TEXT_KEYS if isinstance(part.get(key), str)), "")
 
 
+def listed(field: str, values: Any) -> Sequence[Any]:
+    """The items of a list; none if nothing was given."""
+    if values is None:
+        return ()
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise InvalidValue(field, "it must be a list.")
+    return values
+
+
 def tool_call(value: Any) -> ToolCall:
     """A tool call, also in the form of the OpenAI API."""
     if isinstance(value, ToolCall):
@@ -73,6 +82,8 @@ def _parsed(arguments: Any) -> Any:
 def _convert(value: Any, kind: type[Any], field: str) -> Any:
     try:
         return msgspec.convert(value, kind)
+    except UnicodeEncodeError:
+        raise InvalidValue(field, "it holds half a surrogate pair.") from None
     except msgspec.ValidationError as error:
         problem = str(error).split(" - at ")[0].rstrip(".")
         raise InvalidValue(field, f"{problem}.") from None

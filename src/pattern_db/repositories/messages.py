@@ -27,7 +27,7 @@ from ..schema import columns_of
 from ..search import Hit, SearchOptions
 from ..validation import check_enum, check_id, check_known, check_time
 from .batches import Batches
-from .content import split_content, tool_call, tool_response, tool_text
+from .content import listed, split_content, tool_call, tool_response, tool_text
 from .repository import DEFAULT_LIMIT, Context, Queries, Repository, given
 from .summaries import Summaries
 
@@ -197,8 +197,9 @@ class Messages(Repository[Message]):
         now = self._clock()
         created = fields.get("created_at")
         text, parts = split_content(fields.get("content", ""))
-        calls = [tool_call(value) for value in fields.get("tool_calls") or ()]
-        responses = [tool_response(value) for value in fields.get("tool_responses") or ()]
+        calls = [tool_call(value) for value in listed("tool_calls", fields.get("tool_calls"))]
+        given_responses = listed("tool_responses", fields.get("tool_responses"))
+        responses = [tool_response(value) for value in given_responses]
         message: Message = self._build(
             id=self._new_id(fields.get("id"), now),
             agent_id=agent_id,
