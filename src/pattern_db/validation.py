@@ -216,8 +216,10 @@ def _named(model: type[msgspec.Struct], error: msgspec.ValidationError) -> Inval
 
 
 def _not_encodable(values: Mapping[str, Any]) -> InvalidValue:
-    """Which field it was: msgspec meets half a surrogate pair where it looks for an enum's value."""
-    field = next((n for n, v in values.items() if isinstance(v, str) and not _encodable(v)), "value")
+    """Which field it was: msgspec meets half a surrogate pair when it looks for an enum."""
+    field = next(
+        (n for n, v in values.items() if isinstance(v, str) and not _encodable(v)), "value"
+    )
     return InvalidValue(field, "it holds half a surrogate pair.")
 
 

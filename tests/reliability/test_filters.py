@@ -72,7 +72,9 @@ def same(left: Any, right: Any) -> bool:
 _NUMBERS: dict[type, tuple[type, ...]] = {int: (float,), float: (int,)}
 
 
-def has(metadata: dict[str, Any], wanted: dict[str, Any], equal: Callable[[Any, Any], bool]) -> bool:
+def has(
+    metadata: dict[str, Any], wanted: dict[str, Any], equal: Callable[[Any, Any], bool]
+) -> bool:
     return all(key in metadata and equal(metadata[key], wanted[key]) for key in wanted)
 
 
@@ -105,7 +107,23 @@ def test_metadata_values_are_compared_by_type(db: PatternDB, run: Run) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["a.b", "a", "$.a", "$", "a[0]", '"a"', 'a"b', "a\\b", "", " ", "\n", "é", "e\u0301", "😀", "'"],
+    [
+        "a.b",
+        "a",
+        "$.a",
+        "$",
+        "a[0]",
+        '"a"',
+        'a"b',
+        "a\\b",
+        "",
+        " ",
+        "\n",
+        "é",
+        "e\u0301",
+        "😀",
+        "'",
+    ],
 )
 def test_a_key_is_a_name_and_never_a_path(db: PatternDB, run: Run, key: str) -> None:
     others = [{"a": {"b": 1}}, {"a": [1]}, {"a": 1}, {"a.b": 1}, {'"a"': 1}, {"b": 1}, {"é": 1}]
@@ -116,11 +134,15 @@ def test_a_key_is_a_name_and_never_a_path(db: PatternDB, run: Run, key: str) -> 
     assert {key: 1} in given
 
 
-_SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, -0.0, "", "1", "x", [], {}, [None], ["x"]])
+_SCALARS = st.sampled_from(
+    [None, True, False, 0, 1, 1.0, -0.0, "", "1", "x", [], {}, [None], ["x"]]
+)
 _SMALL = st.dictionaries(st.sampled_from(["a", "b", "a.b", "tags"]), _SCALARS, max_size=3)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(metadata=st.lists(_SMALL, min_size=1, max_size=8), wanted=_SMALL)
 def test_small_metadata_filters_find_what_python_finds(
     db: PatternDB, run: Run, metadata: list[dict[str, Any]], wanted: dict[str, Any]
@@ -129,7 +151,9 @@ def test_small_metadata_filters_find_what_python_finds(
     assert_exactly(run(found(db, agent, metadata=wanted)), metadata, wanted)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(metadata=st.lists(json_objects(max_leaves=8), min_size=1, max_size=4), data=st.data())
 def test_any_metadata_is_found_by_any_part_of_it(
     db: PatternDB, run: Run, metadata: list[dict[str, Any]], data: st.DataObject
@@ -143,7 +167,9 @@ def test_any_metadata_is_found_by_any_part_of_it(
     assert any(identical(each, chosen) for each in given)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(text=texts(), value=json_objects())
 def test_any_text_and_metadata_come_back_identical(
     db: PatternDB, run: Run, text: str, value: dict[str, Any]
@@ -163,12 +189,16 @@ def test_any_text_and_metadata_come_back_identical(
 _TAGS = st.lists(st.sampled_from(["x", "y", "", '["x"]', "null", "1"]), max_size=3)
 _TAG_VALUES = (
     _TAGS
-    | st.sampled_from([None, "x", 1, {"x": "x"}, {"0": "x"}, [None], [["x"]], [{"x": 1}], [1, True]])
+    | st.sampled_from(
+        [None, "x", 1, {"x": "x"}, {"0": "x"}, [None], [["x"]], [{"x": 1}], [1, True]]
+    )
     | st.lists(st.sampled_from(["x", None, 1, ["x"]]), max_size=3)
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(values=st.lists(_TAG_VALUES, min_size=1, max_size=6), wanted=_TAGS.filter(bool))
 def test_tags_are_the_texts_of_a_list(
     db: PatternDB, run: Run, values: list[Any], wanted: list[str]
@@ -287,5 +317,13 @@ def test_agents_and_blocks_are_found_by_exactly_their_name(db: PatternDB, run: R
 def test_the_oracle_tells_types_apart(tmp_path: Path) -> None:
     assert same(1, 1.0)
     assert same({"a": [1], "b": 2}, {"b": 2.0, "a": [1.0]})
-    for left, right in ((True, 1), (False, 0), (None, 0), ("1", 1), ([1], [1, 1]), ({}, []), ("", None)):
+    for left, right in (
+        (True, 1),
+        (False, 0),
+        (None, 0),
+        ("1", 1),
+        ([1], [1, 1]),
+        ({}, []),
+        ("", None),
+    ):
         assert not same(left, right)

@@ -355,9 +355,7 @@ def mentions(db: PatternDB, id: str, agent_id: str) -> dict[str, Awaitable[Any]]
         "agents.create": db.agents.create(name="x", user_id=id),
         "messages.list": db.messages.list(agent_id, after=id),
         "conversations.create": db.conversations.create(agent_id, user_id=id),
-        "message in a conversation": db.messages.append(
-            agent_id, role="user", conversation_id=id
-        ),
+        "message in a conversation": db.messages.append(agent_id, role="user", conversation_id=id),
         "archive_before": db.messages.archive_before(agent_id, id),
         "tool call of a message": db.tool_calls.create(agent_id, tool_name="x", message_id=id),
     }
@@ -464,9 +462,7 @@ async def test_what_a_model_calls_a_tool_call_may_be_anything(
 @pytest.mark.parametrize("mode", ["keyword", "semantic", "hybrid"])
 async def test_a_query_is_text_and_never_syntax(path: str, mode: str) -> None:
     """Nothing of another agent, nothing deleted, nothing of an open batch is ever found."""
-    async with pattern_db.open(
-        path, embeddings=TinyEmbeddings(), durability="relaxed"
-    ) as db:
+    async with pattern_db.open(path, embeddings=TinyEmbeddings(), durability="relaxed") as db:
         flux, other = [await db.agents.create(name=name) for name in ("Flux", "Other")]
         texts = [text for text in TEXTS if storable(text) and len(text) < 1000]
         for agent in (flux, other):
@@ -497,7 +493,9 @@ async def test_a_text_with_a_word_of_its_own_is_found_by_that_text(path: str, mo
     async with pattern_db.open(path, embeddings=TinyEmbeddings(), durability="relaxed") as db:
         flux = await db.agents.create(name="Flux")
         texts = [
-            f"{text} unique{n}x" for n, text in enumerate(TEXTS) if storable(text) and len(text) < 99
+            f"{text} unique{n}x"
+            for n, text in enumerate(TEXTS)
+            if storable(text) and len(text) < 99
         ]
         await db.messages.append_many(
             flux.id, [{"role": "user", "content": text} for text in texts]

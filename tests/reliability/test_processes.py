@@ -161,7 +161,7 @@ async def test_six_processes_that_open_a_new_file_at_once_make_one_database(
     tmp_path: Path,
 ) -> None:
     """Entering WAL mode was refused with "database is locked" in one of forty attempts."""
-    await open_together(tmp_path, processes=6, files=60)
+    await open_together(tmp_path, processes=6, files=40)
 
 
 async def test_a_search_finds_what_another_handle_wrote_and_not_what_it_deleted(

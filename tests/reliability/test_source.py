@@ -116,7 +116,9 @@ def built_sql(node: ast.AST) -> str | None:
         joins = node.func.attr in ("format", "join", "replace")
         parts = [node.func.value, *node.args] if joins else []
     texts = [
-        part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        part.value
+        for part in parts
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
     ]
     is_sql = any(SQL.search(text) for text in texts)
     return next(iter(texts))[:60] if is_sql and len(texts) < len(parts) else None

@@ -150,9 +150,9 @@ def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -
 
 
 def _settings(options: Options, *, writes: bool) -> list[tuple[str, Any]]:
-    """FULL syncs each commit (NORMAL loses acknowledged commits in a power cut); mapped reads are off
-    because a lying disk then kills the process; temporary tables stay in memory so that no text
-    leaves the file."""
+    """FULL syncs each commit (NORMAL loses acknowledged commits in a power cut); mapped reads are
+    off because a lying disk then kills the process; temporary tables stay in memory so that no
+    text leaves the file."""
     return [
         ("synchronous", 2 if options.durability == "full" else 1),
         ("foreign_keys", 1),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token
+from functools import partial
 from itertools import groupby
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -148,15 +149,21 @@ class SqliteStore:
 
     async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
         bound = Bound(query, params)
-        return await self._submit(lambda c: write_one(c, bound, compiled), savepoint=False)
+        return await self._submit(
+            lambda c: write_one(c, bound, compiled),
+            savepoint=False,
+            part=(compiled, bound, partial(write_run, compiled=compiled)),
+        )
 
-    async def _submit(self, run: Run, *, savepoint: bool) -> Any:
+    async def _submit(
+        self, run: Run, *, savepoint: bool, part: tuple[Any, Any, Any] | None = None
+    ) -> Any:
         """Send a write to the writer, inside the transaction this task holds, if any."""
         held = self._current()
         if held is not None:
             return await self._send(held, run, savepoint=savepoint)
         self._check_open()
-        return await self._writer.submit(Job(run, savepoint=savepoint))
+        return await self._writer.submit(Job(run, savepoint=savepoint, part=part))
 
     async def _send(self, held: Held, run: Run, *, savepoint: bool = False) -> Any:
         self._check_open()

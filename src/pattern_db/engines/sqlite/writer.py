@@ -23,16 +23,22 @@ from .failures import translated
 _LARGEST_GROUP = 512
 
 Run = Callable[[apsw.Connection], Any]
+Together = Callable[[apsw.Connection, list[Any]], list[Any]]
 
 
 class Job:
-    """A piece of work for the writer, and the future of whoever waits for it."""
+    """A piece of work for the writer, and the future of whoever waits for it.
 
-    __slots__ = ("error", "future", "loop", "result", "run", "savepoint")
+    ``part`` says that it may be done together with others of an equal kind: a kind, what to do it
+    with, and the function that does several at once.
+    """
 
-    def __init__(self, run: Run, *, savepoint: bool):
+    __slots__ = ("error", "future", "loop", "part", "result", "run", "savepoint")
+
+    def __init__(self, run: Run, *, savepoint: bool, part: tuple[Any, Any, Together] | None = None):
         self.run = run
         self.savepoint = savepoint
+        self.part = part
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -152,7 +158,7 @@ class Writer:
         try:
             self._begin()
             alone = len(jobs) == 1
-            survived = all([self._attempt(job, alone=alone) for job in jobs])
+            survived = all([self._attempt_run(run, alone=alone) for run in _runs(jobs)])
             if survived:
                 self._connection.execute("ROLLBACK" if alone and jobs[0].error else "COMMIT")
         except BaseException as error:
@@ -174,6 +180,24 @@ class Writer:
             raise self._broken
         self._connection.execute("BEGIN IMMEDIATE")
 
+    def _attempt_run(self, jobs: list[Job], *, alone: bool) -> bool:
+        """Run jobs of one kind at once, one by one if that fails; whether the transaction lives."""
+        if len(jobs) > 1 and self._succeed_together(jobs):
+            return True
+        return all([self._attempt(job, alone=alone) for job in jobs])
+
+    def _succeed_together(self, jobs: list[Job]) -> bool:
+        together = jobs[0].part
+        assert together is not None
+        parts = [job.part[1] for job in jobs if job.part is not None]
+        try:
+            results = self._undoably(lambda connection: together[2](connection, parts))
+        except BaseException:
+            return False
+        for job, result in zip(jobs, results, strict=True):
+            job.result, job.error = result, None
+        return True
+
     def _attempt(self, job: Job, *, alone: bool = False) -> bool:
         """Run one job; whether the transaction around it is still alive."""
         job.error = None
@@ -187,11 +211,12 @@ class Writer:
 
     def _run(self, job: Job) -> Any:
         """A single statement undoes itself when it fails; several need a savepoint."""
-        if not job.savepoint:
-            return job.run(self._connection)
+        return self._undoably(job.run) if job.savepoint else job.run(self._connection)
+
+    def _undoably(self, run: Run) -> Any:
         self._connection.execute("SAVEPOINT job")
         try:
-            result = job.run(self._connection)
+            result = run(self._connection)
         except BaseException:
             if not self._connection.get_autocommit():
                 self._connection.execute("ROLLBACK TO job")
@@ -263,6 +288,18 @@ class _Detached(End):
         self.commit = False
         self.error = None
         self.result = None
+
+
+def _runs(jobs: list[Job]) -> list[list[Job]]:
+    """Neighbouring jobs that may be done together, and each other one alone."""
+    runs: list[list[Job]] = []
+    for job in jobs:
+        before = runs[-1][-1].part if runs else None
+        if job.part is not None and before is not None and before[0] is job.part[0]:
+            runs[-1].append(job)
+        else:
+            runs.append([job])
+    return runs
 
 
 def _refuse(jobs: list[Job]) -> None:
