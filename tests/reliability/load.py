@@ -9,7 +9,8 @@ A ``Load`` runs acts on a database and calls ``ack`` with a line once an act has
     assert broken_promises(path, acks) == []
 
 Names start with the prefix, so that several loads (cycles, processes) share a file. Run as a
-program it works until it is killed, and its acknowledgements go to stdout.
+program it says that it began, opens the file and works until it is killed; its acknowledgements go
+to stdout.
 """
 
 from __future__ import annotations
@@ -201,6 +202,7 @@ def broken_promises(path: str | Path, acks: Iterable[str]) -> list[str]:
 
 
 _KEPT: dict[str, Callable[..., bool]] = {
+    "began": lambda _file: True,
     "message": lambda file, id: id in file.messages,
     "text": lambda file, id, text: id in file.messages and file.messages[id].content == text,
     "block": lambda file, id: id in file.blocks,
@@ -232,6 +234,7 @@ def _whole(file: _File, id: str) -> str:
 
 
 async def _until_killed(path: str) -> None:
+    print("began", flush=True)
     prefix = f"{os.environ['ACKPIPE_CYCLE']}.{os.environ['ACKPIPE_CHILD']}"
     async with pattern_db.open(path, embeddings=TinyEmbeddings()) as db:
         load = Load(db, lambda line: print(line, flush=True), prefix)

@@ -221,11 +221,11 @@ async def test_a_transaction_on_a_full_disk_is_undone_as_a_whole(
 ) -> None:
     async with open_over(copy(), faults.name) as db:
         before = await db.messages.count()
-        with faults.armed(Fault("write", error=apsw.FullError, forever=True)):
-            with pytest.raises(StorageFull):
-                async with db.transaction():
-                    for n in range(3):
-                        await db.messages.append(TALKER, role="user", content=f"part {n}")
+        full = Fault("write", error=apsw.FullError, forever=True)
+        with faults.armed(full), pytest.raises(StorageFull):
+            async with db.transaction():
+                for n in range(3):
+                    await db.messages.append(TALKER, role="user", content=f"part {n}")
         assert await db.messages.count() == before
         async with db.transaction():
             await db.messages.append(TALKER, role="user", content="after")
