@@ -102,6 +102,28 @@ async def test_a_block_deleted_while_it_is_rewritten_stays_deleted(
     assert flaws(path) == []
 
 
+async def test_a_second_restore_does_not_bring_back_an_earlier_vector(
+    db: PatternDB, flux: Agent, path: str, slow: Slow
+) -> None:
+    message = await db.messages.append(flux.id, role="user", content="first")
+    block = await db.memory.create(flux.id, label="log", content="first")
+    async with pattern_db.open(path, embeddings=TinyEmbeddings()) as quick:
+        for mine, other, id in (
+            (db.messages, quick.messages, message.id),
+            (db.memory, quick.memory, block.id),
+        ):
+            await mine.delete(id)
+            slow.pause()
+            late = asyncio.create_task(mine.restore(id))
+            await slow.asked.wait()
+            await other.restore(id)
+            await other.update(id, content="second")  # type: ignore[attr-defined]
+            slow.go_on.set()
+            with pytest.raises(Conflict):
+                await late
+    assert flaws(path) == []
+
+
 async def test_a_purged_conversation_takes_along_what_is_said_in_it_meanwhile(
     db: PatternDB, flux: Agent, path: str
 ) -> None:

@@ -15,7 +15,7 @@ from ..query import Bound, param, select, update
 from ..schema import columns_of
 from ..validation import check_id
 from .content import tool_text
-from .repository import DEFAULT_LIMIT, Repository
+from .repository import DEFAULT_LIMIT, Repository, pause
 
 _B, _M = columns_of(MessageBatch), columns_of(Message)
 _OPEN = (
@@ -78,7 +78,7 @@ class Batches(Repository[MessageBatch]):
 
     async def complete(self, batch_id: str) -> MessageBatch:
         """Close a batch. Raises ``BatchIncomplete``, ``NotFound``."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             batch = await self.require(batch_id)
             if batch.status is not BatchStatus.OPEN:
                 return batch
@@ -91,6 +91,7 @@ class Batches(Repository[MessageBatch]):
             try:
                 await self._store.write([self._save(batch, closed)])
             except Conflict:
+                await pause(attempt)
                 continue
             return closed
         raise Conflict("This batch is being changed all the time; try again later.")

@@ -11,7 +11,7 @@ from ..errors import Conflict
 from ..models import Conversation, Json, Message
 from ..query import Bound, delete, param, select
 from ..schema import columns_of
-from .repository import DEFAULT_LIMIT, Repository, given
+from .repository import DEFAULT_LIMIT, Repository, given, pause
 
 _M = columns_of(Message)
 _MESSAGES = select(Message).where(_M.conversation_id == param("conversation_id"))
@@ -102,7 +102,7 @@ class Conversations(Repository[Conversation]):
 
     async def purge(self, id: str) -> None:
         """Erase a conversation, its messages and their vectors, for good. Raises ``NotFound``."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             found = await self.require(id, include_deleted=True)
             messages = await self._store.execute(_MESSAGES, conversation_id=id)
             removals: builtins.list[Bound] = [
@@ -113,6 +113,7 @@ class Conversations(Repository[Conversation]):
             try:
                 await self._store.write([*removals, erased, *self._purges(found), audit])
             except Conflict:
+                await pause(attempt)
                 continue
             return
         raise Conflict("This conversation is being written all the time; try again later.")

@@ -25,7 +25,7 @@ from ..schema import columns_of, table_of
 from ..search import Hit, SearchOptions
 from ..validation import build, check_enum, check_id, check_limit, check_text
 from .permissions import Act, check, effective
-from .repository import DEFAULT_LIMIT, Repository, given
+from .repository import DEFAULT_LIMIT, Repository, given, pause
 
 _V, _S, _B = columns_of(BlockVersion), columns_of(SharedBlock), columns_of(MemoryBlock)
 _VERSION = Get(table_of(BlockVersion))
@@ -337,7 +337,7 @@ class Memory(Repository[MemoryBlock]):
         self, id: str, change: Any, *, as_agent: str | None, embed: Mode | None
     ) -> MemoryBlock:
         """Read, change and write a block; once more if somebody else was faster."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             block = await self.require(id)
             changes = change(block, await self._permission(block, as_agent))
             after: MemoryBlock = self._changed(block, changes)
@@ -350,7 +350,7 @@ class Memory(Repository[MemoryBlock]):
             try:
                 return await self._write_edit(block, after, changes, parent, as_agent, embed)
             except Conflict:
-                continue
+                await pause(attempt)
         raise Conflict("This block is being changed all the time; try again later.")
 
     async def _write_edit(
@@ -393,8 +393,9 @@ class Memory(Repository[MemoryBlock]):
 
     async def _reactivate(self, found: MemoryBlock) -> MemoryBlock:
         after: MemoryBlock = self._changed(found, {"is_active": True})
-        touched = self.queries.update(["is_active", "updated_at"])
-        row = touched(id=found.id, is_active=True, updated_at=after.updated_at)
+        row = self.queries.update(["is_active", "updated_at"], guards=["is_active"])(
+            id=found.id, is_active=True, updated_at=after.updated_at, seen_is_active=False
+        )
         await self._store.write([row.expect(1), *await self._indexer.writes_for([after])])
         return after
 

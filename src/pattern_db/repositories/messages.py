@@ -28,7 +28,7 @@ from ..search import Hit, SearchOptions
 from ..validation import check_enum, check_id, check_known, check_time
 from .batches import Batches
 from .content import listed, split_content, tool_call, tool_response, tool_text
-from .repository import DEFAULT_LIMIT, Context, Queries, Repository, given
+from .repository import DEFAULT_LIMIT, Context, Queries, Repository, given, pause
 from .summaries import Summaries
 
 _M, _B = columns_of(Message), columns_of(MessageBatch)
@@ -169,12 +169,14 @@ class Messages(Repository[Message]):
         check_id("agent_id", agent_id)
         messages = [self._message(agent_id, given_) for given_ in fields]
         vectors = await self._indexer.writes_for(messages, mode=embed, fresh=True)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             try:
                 stored = await self._store_messages(messages, vectors)
             except Conflict:
-                continue
+                await pause(attempt)
             except AlreadyExists as error:
+                if error.entity == "batch":
+                    continue
                 if error.field not in ("position", "sequence_in_batch"):
                     raise
                 messages = await self._reposition(agent_id, messages)
@@ -334,12 +336,13 @@ class Messages(Repository[Message]):
         changes = given(speaker=speaker, source=source, metadata=metadata)
         if content is not UNSET:
             changes["content"], changes["parts"] = split_content(content)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             before = await self.require(id)
             after: Message = self._changed(before, changes)
             try:
                 await self._write_change(before, after, self._touched(changes), embed)
             except Conflict:
+                await pause(attempt)
                 continue
             self._wake(embed)
             return after
@@ -368,8 +371,8 @@ class Messages(Repository[Message]):
 
     async def _reactivate(self, found: Message) -> Message:
         after: Message = self._changed(found, {"is_deleted": False})
-        row = self.queries.update(["is_deleted", "updated_at"])(
-            id=found.id, is_deleted=False, updated_at=after.updated_at
+        row = self.queries.update(["is_deleted", "updated_at"], guards=["is_deleted"])(
+            id=found.id, is_deleted=False, updated_at=after.updated_at, seen_is_deleted=True
         )
         await self._store.write([row.expect(1), *await self._indexer.writes_for([after])])
         return after

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import random
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
@@ -24,6 +26,7 @@ from ..validation import build, check_id, check_limit, check_text
 T = TypeVar("T", bound=msgspec.Struct)
 
 DEFAULT_LIMIT = 100
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.5
 _AUDIT = Insert(table_of(AuditRecord))
 
 
@@ -237,6 +240,14 @@ class Repository(Generic[T]):
             {"id": new_id("audit", now), "action": action, "created_at": now, **fields},
         )
         return _AUDIT(row=row)
+
+
+async def pause(attempt: int) -> None:
+    """Wait before trying again what others change too: at random, and longer each time.
+
+    Thirty tasks that append to one block at once had six of them give up after 20 attempts.
+    """
+    await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt)))
 
 
 def given(**fields: Any) -> dict[str, Any]:
