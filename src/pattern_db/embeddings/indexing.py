@@ -17,6 +17,7 @@ import msgspec
 from ..clock import Clock
 from ..engines.base import Store
 from ..errors import AlreadyExists, Conflict, EmbeddingFailed, EmbeddingModelMismatch, PatternError
+from ..ids import new_id
 from ..models import (
     SYSTEM_ID,
     Embedding,
@@ -51,9 +52,9 @@ _HASHES = (
 )
 _ENQUEUE = Insert(table_of(QueuedEmbedding), on_conflict="replace")
 _DEQUEUE = delete(QueuedEmbedding).where(_Q.item_id == param("item_id"), _Q.kind == param("kind"))
-_DEQUEUE_SEEN = _DEQUEUE.where(_Q.created_at == param("created_at"))
+_DEQUEUE_SEEN = _DEQUEUE.where(_Q.token == param("token"))
 _EMPTY_QUEUE = delete(QueuedEmbedding)
-_QUEUED = select(QueuedEmbedding).order_by(_Q.created_at, _Q.item_id).limit(param("limit"))
+_QUEUED = select(QueuedEmbedding).order_by(_Q.queued_at, _Q.item_id).limit(param("limit"))
 _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
 _ANY_VECTOR = select(Embedding).only(_E.item_id).limit(1)
 _PAGE = 256
@@ -168,7 +169,11 @@ class Indexer:
         return [
             _ENQUEUE(
                 row=QueuedEmbedding(
-                    kind=kind_of(item), item_id=item.id, agent_id=item.agent_id, created_at=now
+                    kind=kind_of(item),
+                    item_id=item.id,
+                    agent_id=item.agent_id,
+                    token=new_id("queued", now),
+                    queued_at=now,
                 )
             )
             for item in items
@@ -259,7 +264,7 @@ class Indexer:
     async def _settle(self, entry: QueuedEmbedding, rows: list[Embedding]) -> None:
         """Store the vectors of one item, unless it was written again since it was read."""
         key = {"item_id": entry.item_id, "kind": entry.kind}
-        seen = _DEQUEUE_SEEN(**key, created_at=entry.created_at).expect(1)
+        seen = _DEQUEUE_SEEN(**key, token=entry.token).expect(1)
         try:
             await self._store.write([seen, _REMOVE(**key), *(_ADD(row=row) for row in rows)])
         except (Conflict, AlreadyExists):

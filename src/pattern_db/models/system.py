@@ -83,12 +83,17 @@ class Embedding(msgspec.Struct, frozen=True, gc=False):
     indexes=(Index(("agent_id",)),),
 )
 class QueuedEmbedding(msgspec.Struct, frozen=True, gc=False):
-    """An item whose text is stored and whose vector is still to be made."""
+    """An item whose text is stored and whose vector is still to be made.
+
+    Each time it is queued it gets another ``token``, so that a vector of an earlier text is not
+    taken for the one that is waited for.
+    """
 
     kind: str
     item_id: str
     agent_id: Annotated[str, Reference("agents")]
-    created_at: datetime
+    token: str
+    queued_at: datetime
 
 
 @table("audit_log", entity="audit record", indexes=(Index(("created_at", "id")),))

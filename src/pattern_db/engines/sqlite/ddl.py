@@ -14,7 +14,16 @@ from ...schema import Column, ColumnType, Index, Table, TextIndex
 from ..sql import quoted
 
 TOKENIZER = "porter unicode61 remove_diacritics 2"
-_TRIGGERS = ("insert", "update", "delete", "share_insert", "share_delete")
+_TRIGGERS = (
+    "insert",
+    "update",
+    "delete",
+    "share_insert",
+    "share_delete",
+    "vectors_gone",
+    "vectors_hidden",
+    "vectors_live",
+)
 _TYPES = {
     ColumnType.TEXT: "TEXT",
     ColumnType.INTEGER: "INTEGER",
@@ -116,6 +125,24 @@ def _text_index(table: Table, text: TextIndex) -> Iterator[str]:
     )
     if text.shared_through:
         yield from _share_triggers(table, text)
+    yield from _vector_triggers(table, text)
+
+
+def _vector_triggers(table: Table, text: TextIndex) -> Iterator[str]:
+    """No vector outlives its item, whoever removes that, and none is added to one that is gone."""
+    name, (hidden, value) = quoted(table.name), text.hidden
+    forget = (
+        f"DELETE FROM \"embeddings\" WHERE item_id = old.id AND kind = '{text.kind}'; "
+        f"DELETE FROM \"embedding_queue\" WHERE item_id = old.id AND kind = '{text.kind}'"
+    )
+    gone = f"new.{quoted(hidden)} = {int(value)}"
+    live = f"SELECT 1 FROM {name} WHERE id = new.item_id AND {quoted(hidden)} <> {int(value)}"
+    unwanted = f"new.kind = '{text.kind}' AND NOT EXISTS ({live})"
+    yield _trigger(table, "vectors_gone", f"AFTER DELETE ON {name}", forget)
+    hides = f"AFTER UPDATE OF {quoted(hidden)} ON {name} WHEN {gone}"
+    yield _trigger(table, "vectors_hidden", hides, forget)
+    adds = f'BEFORE INSERT ON "embeddings" WHEN {unwanted}'
+    yield _trigger(table, "vectors_live", adds, "SELECT RAISE(IGNORE)")
 
 
 def _trigger(table: Table, name: str, event: str, body: str) -> str:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar, Token
 from functools import partial
 from itertools import groupby
@@ -34,6 +34,7 @@ from .writer import Alone, End, Held, Job, Run, Writer
 from .writes import write_one, write_run
 
 MEMORY = ":memory:"
+_MOST_ROWS_INLINE = 1000
 _forks = 0
 
 
@@ -84,7 +85,8 @@ class SqliteStore:
             path = os.path.join(temporary.name, "memory.db")
             options = msgspec.structs.replace(options, path=path, durability="relaxed")
         await asyncio.to_thread(prepare_file, options)
-        store = cls(options)
+        store = await asyncio.to_thread(cls, options)
+        store._home = threading.get_ident()
         store._temporary = temporary
         return store
 
@@ -125,7 +127,8 @@ class SqliteStore:
         held = self._current()
         if held is not None:
             return await self._send(held, lambda c: _fetch(c, query, compiled, params))
-        if compiled.bounded and threading.get_ident() == self._home:
+        short = compiled.bounded and params.get("limit", 0) <= _MOST_ROWS_INLINE
+        if short and threading.get_ident() == self._home:
             self._check_open()
             with driver_errors():
                 return _fetch(self._inline, query, compiled, params)
@@ -145,7 +148,8 @@ class SqliteStore:
                 for result in write_run(connection, bounds, compiled)
             ]
 
-        return await self._submit(run, savepoint=len(statements) > 1)  # type: ignore[no-any-return]
+        guarded = len(statements) > 1 or any(b.expected is not None for b in statements)
+        return await self._submit(run, savepoint=guarded)  # type: ignore[no-any-return]
 
     async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
         bound = Bound(query, params)
@@ -215,8 +219,7 @@ class SqliteStore:
     def transaction(self) -> AbstractAsyncContextManager[None]:
         """See ``DatabaseBackend.transaction``."""
         self._check_open()
-        held = self._current()
-        return _Outer(self) if held is None else _Inner(self, held)
+        return _Scope(self)
 
     # schema
 
@@ -245,7 +248,8 @@ class SqliteStore:
                     index = quoted(ddl.text_table(table))
                     connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
             connection.execute("VACUUM")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            with suppress(apsw.BusyError):  # somebody still reads the log; it shrinks later
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
         await self._writer.submit(Alone(run, savepoint=False))
 
@@ -325,6 +329,22 @@ class SqliteStore:
         return await self._vectors.scores(table, vector, space=space, agent_id=agent_id, ids=ids)
 
 
+class _Scope:
+    """A transaction, or a savepoint of the one that is open when it is entered."""
+
+    def __init__(self, store: SqliteStore):
+        self._store = store
+
+    async def __aenter__(self) -> None:
+        self._store._check_open()
+        held = self._store._current()
+        self._scope = _Outer(self._store) if held is None else _Inner(self._store, held)
+        await self._scope.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        await self._scope.__aexit__(kind, *rest)
+
+
 class _Outer:
     """Holds the writer for a task. Every way out queues the end without an await."""
 
@@ -342,8 +362,10 @@ class _Outer:
         self._token: Token[Held | None] = self._store._held.set(self._held)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._store._held.reset(self._token)
-        if (end := self._end(commit=kind is None)) is not None:
+        end = self._end(commit=kind is None)
+        with suppress(ValueError):  # a generator may be finalized in another context
+            self._store._held.reset(self._token)
+        if end is not None:
             await end.future
 
     def _end(self, *, commit: bool) -> End | None:
