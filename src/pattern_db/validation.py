@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -90,6 +89,8 @@ def check_json(field: str, value: Any, depth: int = 0) -> None:
     """A value JSON holds without loss: finite numbers of 64 bits, string keys, not too deep."""
     if value is None or isinstance(value, bool):
         return
+    if isinstance(value, int | float) and type(value) not in (int, float):
+        raise InvalidValue(field, f"it holds a {type(value).__name__}, which JSON cannot.")
     if isinstance(value, str):
         check_text(field, value)
     elif isinstance(value, int):
@@ -165,7 +166,8 @@ def _check_integer(name: str, value: int) -> None:
 _PLAIN: dict[str, Callable[[Any], bool]] = {
     "id": _plain_id,
     "integer": lambda value: -(2**63) <= value < 2**63,
-    "json": operator.not_,
+    "json": lambda value: type(value) in (dict, list) and not value,
+    "real": math.isfinite,
     "text": _plain_text,
     "time": lambda value: value.tzinfo is UTC,
 }
@@ -175,12 +177,14 @@ _CAREFUL: dict[str, Callable[[str, Any], Any]] = {
     "id": check_id,
     "integer": _check_integer,
     "json": check_json,
+    "real": check_json,
     "text": check_text,
 }
 
 _CHECKED = {
     ColumnType.INTEGER: "integer",
     ColumnType.JSON: "json",
+    ColumnType.REAL: "real",
     ColumnType.TEXT: "text",
     ColumnType.TIME: "time",
 }

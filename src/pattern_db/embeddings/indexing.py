@@ -16,7 +16,14 @@ import msgspec
 
 from ..clock import Clock
 from ..engines.base import Store
-from ..errors import AlreadyExists, Conflict, EmbeddingFailed, EmbeddingModelMismatch, PatternError
+from ..errors import (
+    AlreadyExists,
+    Conflict,
+    EmbeddingFailed,
+    EmbeddingModelMismatch,
+    InvalidValue,
+    PatternError,
+)
 from ..ids import new_id
 from ..models import (
     SYSTEM_ID,
@@ -59,6 +66,8 @@ _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
 _ANY_VECTOR = select(Embedding).only(_E.item_id).limit(1)
 _PAGE = 256
 _LONG_TEXT_CHARS = 10_000
+_MOST_PASSES = 5
+"""Others may write all the time; what they wrote last is embedded under the write lock."""
 
 SEARCHABLE: dict[str, Table] = {
     table.text.kind: table for table in all_tables() if table.text is not None
@@ -91,18 +100,28 @@ class Indexer:
         """
         metadata: SystemMetadata = await self._store.execute(_METADATA, id=SYSTEM_ID)
         model, dimensions = metadata.embedding_model, metadata.embedding_dimensions
+        self._space = await self._find_space(model, dimensions)
         if self.provider is None:
-            self._space = await self._find_space(model, dimensions)
             return
         wanted = (self.provider.model_id, self.provider.dimensions)
-        if (model, dimensions) != wanted and model is not None and not allow_other_model:
-            if await self._store.execute(_ANY_VECTOR):
+        if (model, dimensions) == wanted and self._space is not None:
+            return
+        if not await self._taken() and model is not None:
+            self._space = None
+            if not allow_other_model:
                 raise EmbeddingModelMismatch(
                     model, wanted[0], db_dimensions=dimensions, config_dimensions=wanted[1]
                 )
-            model = None
-        if model is None or (model, dimensions) == wanted:
-            self._space = await self._own_space(current=True)
+
+    async def _taken(self) -> bool:
+        """Make the provider's model the database's, if there is no vector yet."""
+        async with self._store.transaction():
+            if await self._store.execute(_ANY_VECTOR):
+                return False
+            space = await self._own_space(current=True)
+            await self._store.execute(_DROP_SPACE, space=space)
+        self._space = space
+        return True
 
     async def _find_space(self, model: str | None, dimensions: int | None) -> int | None:
         spaces: list[EmbeddingSpace] = await self._store.execute(_SPACES)
@@ -113,11 +132,12 @@ class Indexer:
         assert self.provider is not None
         wanted = (self.provider.model_id, self.provider.dimensions)
         while (space := await self._find_space(*wanted)) is None:
-            naming = [self._naming()] if current else []
             try:
-                await self._store.write([await self._adding(*wanted), *naming])
+                await self._store.write([await self._adding(*wanted)])
             except AlreadyExists:
                 log.debug("another process made the embedding space at the same time")
+        if current:
+            await self._store.write([self._naming()])
         return space
 
     async def _adding(self, model: str, dimensions: int) -> Bound:
@@ -143,8 +163,10 @@ class Indexer:
 
         ``fresh`` items are new: there is nothing of theirs to remove. Raises ``EmbeddingFailed``.
         """
+        if mode not in (None, "inline", "queued"):
+            raise InvalidValue("embed", "it must be inline or queued.")
         if self.provider is None:
-            return self._enqueue(items) if self._space is not None else []
+            return self._enqueue(items) if await self._has_model() else []
         if (mode or self.mode) == "queued":
             return self._enqueue(items)
         rows = await self._embed(items, self._current())
@@ -158,6 +180,13 @@ class Indexer:
                 "The database still has the vectors of another model; finish `pattern db reembed`."
             )
         return self._space
+
+    async def _has_model(self) -> bool:
+        """Whether the database has vectors, perhaps since a moment ago and by another process."""
+        if self._space is None:
+            metadata = await self._store.execute(_METADATA, id=SYSTEM_ID)
+            return metadata.embedding_model is not None
+        return True
 
     def removals_for(self, item: Any) -> list[Bound]:
         """The statements that forget an item."""
@@ -208,8 +237,8 @@ class Indexer:
         def split() -> list[_Piece]:
             return [piece for item in items for piece in _pieces(item, provider)]
 
-        long = any(len(EMBEDDED_TEXT[type(item)](item)) > _LONG_TEXT_CHARS for item in items)
-        return await asyncio.to_thread(split) if long else split()
+        chars = sum(len(EMBEDDED_TEXT[type(item)](item)) for item in items)
+        return await asyncio.to_thread(split) if chars > _LONG_TEXT_CHARS else split()
 
     async def embed_query(self, text: str) -> Vector | None:
         """The vector of a question's first 10,000 characters; ``None`` without a provider."""
@@ -221,12 +250,17 @@ class Indexer:
 
     def wake(self) -> None:
         """Work through the queue in the background, unless that is happening already."""
-        if self.provider is None or (self._worker is not None and not self._worker.done()):
+        if self.provider is None or self._working():
             return
         self._worker = asyncio.get_running_loop().create_task(
             self._drain_quietly(),
             context=Context(),  # not inside the transaction that queued
         )
+
+    def _working(self) -> bool:
+        """Whether the worker runs; one whose event loop is gone does not."""
+        worker = self._worker
+        return worker is not None and not worker.done() and not worker.get_loop().is_closed()
 
     async def _drain_quietly(self) -> int:
         try:
@@ -283,10 +317,10 @@ class Indexer:
         space = await self._own_space(current=False)
         total = sum([await self._store.execute(Count(table)) for table in SEARCHABLE.values()])
         embedded = 0
-        while True:
+        for _ in range(_MOST_PASSES):
             done = await self._reembed_pass(space, total, progress, everything=everything)
             embedded += done
-            if done == 0 or everything:
+            if done < _PAGE or everything:
                 break
         await self._switch(space)
         return embedded
@@ -356,11 +390,20 @@ class Indexer:
 
     async def close(self) -> None:
         """Stop working; what is queued stays queued."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        if self.provider is not None:
-            await self.provider.close()
+        try:
+            await self._stop_working()
+        finally:
+            if self.provider is not None:
+                await self.provider.close()
+
+    async def _stop_working(self) -> None:
+        if self._worker is None or not self._working():
+            return
+        if (loop := self._worker.get_loop()) is not asyncio.get_running_loop():
+            loop.call_soon_threadsafe(self._worker.cancel)
+            return
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
 
 
 class _Piece(msgspec.Struct, frozen=True):

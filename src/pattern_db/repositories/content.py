@@ -10,6 +10,7 @@ import msgspec
 
 from ..errors import InvalidValue
 from ..models import Json, ToolCall, ToolResponse
+from ..validation import check_json
 
 _TEXT_KEYS = ("text", "content", "thinking")
 
@@ -47,8 +48,6 @@ def listed(field: str, values: Any) -> Sequence[Any]:
 
 def tool_call(value: Any) -> ToolCall:
     """A tool call, also in the form of the OpenAI API."""
-    if isinstance(value, ToolCall):
-        return value
     if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):
         function = value["function"]
         value = {
@@ -57,13 +56,12 @@ def tool_call(value: Any) -> ToolCall:
             "arguments": _parsed(function.get("arguments")),
         }
     made: ToolCall = _convert(value, ToolCall, "tool_calls")
+    check_json("tool_calls", made.arguments)
     return made
 
 
 def tool_response(value: Any) -> ToolResponse:
     """A tool response, also in the form of the OpenAI API."""
-    if isinstance(value, ToolResponse):
-        return value
     if isinstance(value, Mapping) and "tool_call_id" in value:
         value = {"call_id": value["tool_call_id"], "content": value.get("content") or ""}
     made: ToolResponse = _convert(value, ToolResponse, "tool_responses")
@@ -74,12 +72,17 @@ def _parsed(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return arguments
     try:
-        return json.loads(arguments)
-    except (ValueError, RecursionError):
+        parsed = json.loads(arguments)
+        check_json("tool_calls", parsed)
+    except (ValueError, RecursionError):  # what cannot be stored as JSON is kept as text
         return arguments
+    return parsed
 
 
 def _convert(value: Any, kind: type[Any], field: str) -> Any:
+    """A value or model of this kind, checked: a model's fields may hold anything."""
+    if isinstance(value, kind):
+        value = msgspec.structs.asdict(value)
     try:
         return msgspec.convert(value, kind)
     except UnicodeEncodeError:
