@@ -76,6 +76,14 @@ def check_time(field: str, value: Any) -> datetime:
         raise InvalidValue(field, "it lies outside the years 1 to 9999 in UTC.") from None
 
 
+def parse_time(field: str, value: Any) -> datetime:
+    """An aware datetime, also from ISO text."""
+    try:
+        return check_time(field, msgspec.convert(value, datetime))
+    except msgspec.ValidationError:
+        raise InvalidValue(field, "it must be a datetime or its ISO text.") from None
+
+
 def check_enum(field: str, kind: type[E], value: Any) -> E:
     """A member of an enum, given as such or by its value."""
     try:

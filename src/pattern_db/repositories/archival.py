@@ -14,7 +14,8 @@ from ..models import ArchivalEntry, Json
 from ..query import Bound, param, select
 from ..schema import columns_of
 from ..search import Hit, SearchOptions
-from .repository import DEFAULT_LIMIT, Repository, given
+from ..validation import check_limit
+from .repository import DEFAULT_LIMIT, Repository, given, retried
 
 _E = columns_of(ArchivalEntry)
 _CHUNKS = (
@@ -62,17 +63,16 @@ class Archival(Repository[ArchivalEntry]):
         entries = self._chunked(first, chunk_chars)
         vectors = await self._indexer.writes_for(entries, mode=embed, fresh=True)
         await self._store.write([*(self.queries.insert(row=e) for e in entries), *vectors])
-        if (embed or self._indexer.mode) == "queued":
-            self._indexer.wake()
+        self._wake(embed)
         return entries[0]
 
     def _chunked(
         self, first: ArchivalEntry, chunk_chars: int | None
     ) -> builtins.list[ArchivalEntry]:
-        if chunk_chars is None or len(first.content) <= chunk_chars:
+        if chunk_chars is None:
             return [first]
-        if chunk_chars < 1:
-            raise InvalidValue("chunk_chars", "it must be at least 1.")
+        if len(first.content) <= check_limit(chunk_chars, field="chunk_chars"):
+            return [first]
         values = {name: getattr(first, name) for name in first.__struct_fields__}
         return [
             self._build(
@@ -127,22 +127,32 @@ class Archival(Repository[ArchivalEntry]):
         embed: Mode | None = None,
     ) -> ArchivalEntry:
         """Change what is given; a new text is embedded again in the same write."""
-        before = await self.require(id)
         changes = given(content=content, metadata=metadata)
+        after = await retried(lambda: self._update(id, changes, embed), self.entity)
+        self._wake(embed)
+        return after
+
+    async def _update(self, id: str, changes: dict[str, Any], embed: Mode | None) -> ArchivalEntry:
+        before = await self.require(id)
         after: ArchivalEntry = self._changed(before, changes)
         if not after.content.strip():
             raise InvalidValue("content", "an archival entry needs a text.")
         touched = self._touched(changes)
-        row = self.queries.update(touched, guards=["is_active"])(
-            id=id, seen_is_active=True, **{n: getattr(after, n) for n in touched}
+        row = self.queries.update(touched, guards=["is_active", "content"])(
+            id=id,
+            seen_is_active=True,
+            seen_content=before.content,
+            **{name: getattr(after, name) for name in touched},
         )
         vectors: builtins.list[Bound] = []
         if after.content != before.content:
             vectors = await self._indexer.writes_for([after], mode=embed)
         await self._store.write([row.expect(1), *vectors])
+        return after
+
+    def _wake(self, embed: Mode | None = None) -> None:
         if (embed or self._indexer.mode) == "queued":
             self._indexer.wake()
-        return after
 
     async def delete(self, id: str) -> None:
         """Deactivate an entry and its further chunks: no longer listed or found."""
@@ -162,15 +172,27 @@ class Archival(Repository[ArchivalEntry]):
 
     async def restore(self, id: str) -> ArchivalEntry:
         """Undo ``delete`` of an entry and its further chunks. Raises ``NotFound``."""
+        await retried(lambda: self._restore(id), self.entity)
+        self._wake()
+        return await self.require(id)
+
+    async def _restore(self, id: str) -> None:
         first = await self.require(id, include_deleted=True)
         chunks = [first, *await self._store.execute(_ALL_CHUNKS, parent=id)]
-        back = self.queries.update(["is_active", "updated_at"])
+        back = self.queries.update(["is_active", "updated_at"], guards=["content", "updated_at"])
         now = self._clock()
         vectors = await self._indexer.writes_for(chunks)
-        await self._store.write(
-            [*(back(id=c.id, is_active=True, updated_at=now) for c in chunks), *vectors]
-        )
-        return await self.require(id)
+        rows = [
+            back(
+                id=chunk.id,
+                is_active=True,
+                updated_at=now,
+                seen_content=chunk.content,
+                seen_updated_at=chunk.updated_at,
+            ).expect(1)
+            for chunk in chunks
+        ]
+        await self._store.write([*rows, *vectors])
 
     async def purge(self, id: str) -> None:
         """Erase an entry, its further chunks and their vectors, for good. Raises ``NotFound``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from ..query import Bound, param, select, update
 from ..schema import columns_of
 from ..validation import check_id
 from .content import tool_text
-from .repository import DEFAULT_LIMIT, Repository, pause
+from .repository import DEFAULT_LIMIT, Repository, pause, retried
 
 _B, _M = columns_of(MessageBatch), columns_of(Message)
 _OPEN = (
@@ -42,7 +43,9 @@ _ARCHIVE = update(Message, "updated_at", is_archived=True).where(
 )
 _BURY = update(Message, "updated_at", is_deleted=True).where(_M.id == param("id"))
 _TRIM = update(Message, "tool_calls", "tool_responses", "tool_text", "updated_at").where(
-    _M.id == param("id")
+    _M.id == param("id"),
+    _M.updated_at == param("seen_updated_at"),
+    _M.is_deleted == False,  # noqa: E712
 )
 _CLOSING_ROLES = (Role.ASSISTANT, Role.TOOL)
 _ATTEMPTS = 20
@@ -248,15 +251,23 @@ class Batches(Repository[MessageBatch]):
             open_batches = await self._store.execute(_ALL_OPEN)
         else:
             open_batches = await self._store.execute(_OPEN, agent_id=check_id("agent_id", agent_id))
-        return [await self._repair(batch) for batch in open_batches]
+        return [
+            await retried(partial(self._repair, batch.id), self.entity) for batch in open_batches
+        ]
 
-    async def _repair(self, batch: MessageBatch) -> MessageBatch:
+    async def _repair(self, batch_id: str) -> MessageBatch:
+        batch = await self.require(batch_id)
+        if batch.status is not BatchStatus.OPEN:
+            return batch
         messages: builtins.list[Message] = await self._store.execute(_OF_BATCH, batch_id=batch.id)
         calls = {call.call_id for message in messages for call in message.tool_calls}
         answers = {answer.call_id for message in messages for answer in message.tool_responses}
         kept = [_trimmed(message, calls & answers) for message in messages]
         buried = [m for m, k in zip(messages, kept, strict=True) if k is None]
-        changed = [k for m, k in zip(messages, kept, strict=True) if k is not None and k is not m]
+        trimmed = [
+            (m, k) for m, k in zip(messages, kept, strict=True) if k is not None and k is not m
+        ]
+        changed = [after for _, after in trimmed]
         repaired = _later(batch, self._closed(batch, BatchStatus.REPAIRED))
         details = {
             "batch_id": batch.id,
@@ -269,7 +280,7 @@ class Batches(Repository[MessageBatch]):
             [
                 self._save(batch, repaired),
                 *self.tombstone(buried),
-                *(self._trim(message) for message in changed),
+                *(self._trim(before, after) for before, after in trimmed),
                 *vectors,
                 self._audit(
                     "repair_batch", agent_id=batch.agent_id, subject_id=batch.id, details=details
@@ -290,13 +301,14 @@ class Batches(Repository[MessageBatch]):
             )
         ]
 
-    def _trim(self, message: Message) -> Bound:
+    def _trim(self, before: Message, after: Message) -> Bound:
         return _TRIM(
-            id=message.id,
-            tool_calls=message.tool_calls,
-            tool_responses=message.tool_responses,
-            tool_text=message.tool_text,
+            id=after.id,
+            tool_calls=after.tool_calls,
+            tool_responses=after.tool_responses,
+            tool_text=after.tool_text,
             updated_at=self._clock(),
+            seen_updated_at=before.updated_at,
         ).expect(1)
 
 

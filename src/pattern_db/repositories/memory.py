@@ -393,10 +393,16 @@ class Memory(Repository[MemoryBlock]):
 
     async def _reactivate(self, found: MemoryBlock) -> MemoryBlock:
         after: MemoryBlock = self._changed(found, {"is_active": True})
-        row = self.queries.update(["is_active", "updated_at"], guards=["is_active"])(
-            id=found.id, is_active=True, updated_at=after.updated_at, seen_is_active=False
+        after = msgspec.structs.replace(after, revision=found.revision + 1)
+        touched = ["is_active", "updated_at", "revision"]
+        row = self.queries.update(touched, guards=["is_active", "revision"])(
+            id=found.id,
+            seen_is_active=False,
+            seen_revision=found.revision,
+            **{name: getattr(after, name) for name in touched},
         )
         await self._store.write([row.expect(1), *await self._indexer.writes_for([after])])
+        self._wake(None)
         return after
 
     def _purges(self, found: MemoryBlock) -> builtins.list[Bound]:

@@ -25,7 +25,7 @@ from ..models import (
 from ..query import Bound, param, select
 from ..schema import columns_of
 from ..search import Hit, SearchOptions
-from ..validation import check_enum, check_id, check_known, check_time
+from ..validation import check_enum, check_id, check_known, check_time, parse_time
 from .batches import Batches
 from .content import listed, split_content, tool_call, tool_response, tool_text
 from .repository import DEFAULT_LIMIT, Context, Queries, Repository, given, pause
@@ -148,19 +148,35 @@ class Messages(Repository[Message]):
         Takes dicts of ``append``'s fields, or models. ``skip_existing`` leaves out those whose id
         is already there (for imports that may run twice); the result holds what was written.
         """
+        if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
+            raise InvalidValue("messages", "it must be a list of dicts or Messages.")
         fields = [_fields_of(message, index) for index, message in enumerate(messages)]
         if skip_existing:
-            fields = await self._without_existing(fields)
+            return await self._append_new(agent_id, fields, embed)
         return await self._append(agent_id, fields, embed) if fields else []
+
+    async def _append_new(
+        self, agent_id: str, fields: builtins.list[dict[str, Any]], embed: Mode | None
+    ) -> builtins.list[Message]:
+        """Append those that are not there, also if another import appends them at this moment."""
+        for attempt in range(_ATTEMPTS):
+            new = await self._without_existing(fields)
+            try:
+                return await self._append(agent_id, new, embed) if new else []
+            except AlreadyExists as error:
+                if error.entity != self.entity or error.field != "id":
+                    raise
+                await pause(attempt)
+        raise Conflict("These messages are being imported elsewhere; try again later.")
 
     async def _without_existing(
         self, fields: builtins.list[dict[str, Any]]
     ) -> builtins.list[dict[str, Any]]:
-        ids = [given_["id"] for given_ in fields if given_.get("id") is not None]
+        ids = [check_id("id", given_["id"]) for given_ in fields if given_.get("id") is not None]
         existing = {row[0] for row in await self._store.execute(_EXISTING, ids=ids)}
         for given_ in fields:
             if given_.get("id") in existing and given_.get("created_at") is not None:
-                self._positions.at(check_time("created_at", given_["created_at"]))
+                self._positions.at(parse_time("created_at", given_["created_at"]))
         return [given_ for given_ in fields if given_.get("id") not in existing]
 
     async def _append(
@@ -227,17 +243,25 @@ class Messages(Repository[Message]):
     async def _reposition(
         self, agent_id: str, messages: builtins.list[Message]
     ) -> builtins.list[Message]:
-        """Positions after those that other processes took in the same milliseconds."""
-        for position in {last_position_within(message.position) for message in messages}:
-            first = position - last_position_within(0)
-            taken = await self._store.execute(
-                _LAST_IN_MS, agent_id=agent_id, first=first, last=position
-            )
-            if taken:
-                self._positions.skip_past(taken[0].position)
-        return [
-            msgspec.structs.replace(m, position=self._positions.at(m.created_at)) for m in messages
-        ]
+        """Positions after those that are taken in the same milliseconds."""
+        last: dict[int, int] = {}
+        moved = []
+        for message in messages:
+            end = last_position_within(message.position)
+            if end not in last:
+                last[end] = await self._last_taken(agent_id, end)
+            position = max(last[end] + 1, end - last_position_within(0))
+            if position > end:  # the millisecond is full
+                position = self._positions.at(message.created_at)
+            last[end] = max(last[end], position)
+            self._positions.skip_past(position)
+            moved.append(msgspec.structs.replace(message, position=position))
+        return moved
+
+    async def _last_taken(self, agent_id: str, end: int) -> int:
+        first = end - last_position_within(0)
+        taken = await self._store.execute(_LAST_IN_MS, agent_id=agent_id, first=first, last=end)
+        return taken[0].position if taken else first - 1
 
     async def list(
         self,
@@ -356,7 +380,7 @@ class Messages(Repository[Message]):
         vectors: builtins.list[Bound] = []
         if (after.content, after.speaker) != (before.content, before.speaker):
             vectors = await self._indexer.writes_for([after], mode=embed)
-            guards += ["content", "speaker"]
+            guards += ["content", "speaker", "tool_text"]
         row = self.queries.update(touched, guards=guards)(
             id=after.id,
             **{name: getattr(after, name) for name in touched},
@@ -371,10 +395,15 @@ class Messages(Repository[Message]):
 
     async def _reactivate(self, found: Message) -> Message:
         after: Message = self._changed(found, {"is_deleted": False})
-        row = self.queries.update(["is_deleted", "updated_at"], guards=["is_deleted"])(
-            id=found.id, is_deleted=False, updated_at=after.updated_at, seen_is_deleted=True
+        guards = ["is_deleted", "content", "speaker", "tool_text", "updated_at"]
+        row = self.queries.update(["is_deleted", "updated_at"], guards=guards)(
+            id=found.id,
+            is_deleted=False,
+            updated_at=after.updated_at,
+            **{f"seen_{name}": getattr(found, name) for name in guards},
         )
         await self._store.write([row.expect(1), *await self._indexer.writes_for([after])])
+        self._wake(None)
         return after
 
     def _purges(self, found: Message) -> builtins.list[Bound]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,7 +14,7 @@ import msgspec
 from ..clock import Clock
 from ..embeddings.indexing import Indexer
 from ..engines.base import Store
-from ..errors import NotFound
+from ..errors import Conflict, NotFound, Unsupported
 from ..filters import After, Filter
 from ..ids import new_id
 from ..models import AuditRecord
@@ -24,8 +24,10 @@ from ..search import Searcher
 from ..validation import build, check_id, check_limit, check_text
 
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
 
 DEFAULT_LIMIT = 100
+_ATTEMPTS = 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.5
 _AUDIT = Insert(table_of(AuditRecord))
 
@@ -162,6 +164,8 @@ class Repository(Generic[T]):
         return [self.queries.purge(id=found.id)]  # type: ignore[attr-defined]
 
     async def _deactivate(self, id: str) -> None:
+        if self.queries.hidden is None:
+            raise Unsupported(f"A {self.entity} cannot be deactivated; purge it to erase it.")
         await self._change(id, {"is_active": False})
 
     async def _reactivate(self, found: T) -> T:
@@ -240,6 +244,16 @@ class Repository(Generic[T]):
             {"id": new_id("audit", now), "action": action, "created_at": now, **fields},
         )
         return _AUDIT(row=row)
+
+
+async def retried(attempt: Callable[[], Awaitable[R]], what: str) -> R:
+    """Do something that others may interfere with, again until they do not."""
+    for number in range(_ATTEMPTS):
+        try:
+            return await attempt()
+        except Conflict:
+            await pause(number)
+    raise Conflict(f"This {what} is being changed all the time; try again later.")
 
 
 async def pause(attempt: int) -> None:
