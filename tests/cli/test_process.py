@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,15 @@ def test_a_terminal_without_unicode_gets_escapes(flux: str, pattern: Pattern) ->
     assert "Knedl\\xedk \\u2713" in ran.stdout
 
 
+@pytest.fixture
+def _plain_ctrl_c() -> Iterator[None]:
+    """Python's own handler, whatever an earlier test left in its place."""
+    left = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, left)
+
+
+@pytest.mark.usefixtures("_plain_ctrl_c")
 def test_ctrl_c_ends_work_without_a_word(
     mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +104,7 @@ def test_ctrl_c_ends_work_without_a_word(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("_plain_ctrl_c")
 def test_ctrl_c_ends_the_wait_for_a_text_at_once(
     mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
 ) -> None:

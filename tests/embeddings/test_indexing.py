@@ -288,3 +288,78 @@ async def test_an_empty_database_takes_any_model(path: str) -> None:
         await db.messages.append(flux.id, role="user", content="hello")
     with pytest.raises(EmbeddingModelMismatch):
         await pattern_db.open(path, embeddings=Hashing("first"))
+
+
+class Paused(Hashing):
+    """Waits inside ``embed_batch`` until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.go = asyncio.Event(), asyncio.Event()
+
+    async def embed_batch(self, texts: Sequence[str]) -> Matrix:
+        vectors = await super().embed_batch(texts)
+        self.inside.set()
+        await self.go.wait()
+        return vectors
+
+
+async def test_a_text_queued_again_while_it_is_embedded_is_embedded_again(path: str) -> None:
+    provider = Paused()
+    async with pattern_db.open(path, embeddings=provider) as db:
+        flux = await db.agents.create(name="Flux")
+        said = await db.messages.append(flux.id, role="user", content="old", embed="queued")
+        await provider.inside.wait()
+        await db.messages.update(said.id, content="new", embed="queued")
+        provider.go.set()
+        await db.embed_pending()
+        await vectors_agree(db)
+
+
+@pytest.mark.parametrize("verb", ["delete", "purge"])
+async def test_what_goes_while_it_is_embedded_anew_stays_gone(path: str, verb: str) -> None:
+    async with pattern_db.open(path, embeddings=Hashing()) as db:
+        flux = await db.agents.create(name="Flux")
+        said = await db.messages.append(flux.id, role="user", content="secret")
+    provider = Paused()
+    async with pattern_db.open(path, embeddings=provider) as db:
+        work = asyncio.create_task(db.reembed(everything=True))
+        await provider.inside.wait()
+        await getattr(db.messages, verb)(said.id)
+        provider.go.set()
+        await work
+        assert (await db.status()).counts["embeddings"] == 0
+
+
+async def test_a_keyword_handle_notices_vectors_that_came_later(path: str) -> None:
+    async with pattern_db.open(path, embeddings="none") as plain:
+        flux = await plain.agents.create(name="Flux")
+        async with pattern_db.open(path, embeddings=Hashing()) as db:
+            said = await db.messages.append(flux.id, role="user", content="one")
+        await plain.messages.update(said.id, content="two")
+        await plain.messages.append(flux.id, role="user", content="three")
+    async with pattern_db.open(path, embeddings=Hashing()) as db:
+        await db.embed_pending()
+        await vectors_agree(db)
+
+
+async def test_purging_a_batch_leaves_no_vector(path: str) -> None:
+    async with pattern_db.open(path, embeddings=Hashing()) as db:
+        flux = await db.agents.create(name="Flux")
+        talk = await db.conversations.create(flux.id)
+        batch = await db.messages.open_batch(flux.id, conversation_id=talk.id)
+        await db.messages.append(flux.id, id="m", role="user", content="x", batch_id=batch.id)
+        await db.conversations.purge(talk.id)
+        assert (await db.status()).counts["embeddings"] == 0
+
+
+async def test_models_tried_on_an_empty_database_leave_no_trace(path: str) -> None:
+    for model in ("first", "second", "first"):
+        async with pattern_db.open(path, embeddings=Hashing(model)) as db:
+            flux = await db.agents.create(name="Flux")
+    async with pattern_db.open(path, embeddings=Hashing("first")) as db:
+        await db.messages.append(flux.id, role="user", content="x")
+    with pytest.raises(EmbeddingModelMismatch):
+        await pattern_db.open(path, embeddings=Hashing("second"))
+    async with pattern_db.open(path, embeddings=Hashing("first")) as db:
+        assert (await db.status()).counts["embedding_spaces"] == 1

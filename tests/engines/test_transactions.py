@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 
 import pattern_db
-from pattern_db import Agent, AlreadyExists, DatabaseClosed, InvalidValue, NotFound, PatternDB
+from pattern_db import (
+    Agent,
+    AlreadyExists,
+    Conflict,
+    DatabaseClosed,
+    InvalidValue,
+    NotFound,
+    PatternDB,
+    User,
+)
+from pattern_db.query import delete
 from tests.rigs.ticks import cancel_at, count_ticks
 
 
@@ -210,3 +221,48 @@ async def test_a_closed_database_says_so(path: str) -> None:
         await db.users.create(name="Ada")
     with pytest.raises(DatabaseClosed):
         db.transaction()
+
+
+async def test_an_abandoned_generator_does_not_keep_the_writer(db: PatternDB) -> None:
+    async def rows():
+        async with db.transaction():
+            await db.users.create(name="Ada")
+            yield 1
+
+    abandoned = rows()
+    assert await anext(abandoned) == 1
+    await asyncio.create_task(abandoned.aclose())
+    await db.users.create(name="Bob")
+    assert [user.name for user in await db.users.list()] == ["Bob"]
+
+
+async def test_a_transaction_begins_where_it_is_entered(db: PatternDB) -> None:
+    made_outside = db.transaction()
+    async with db.transaction():
+        await db.users.create(name="outer")
+        with pytest.raises(KeyError):
+            async with made_outside:
+                await db.users.create(name="inner")
+                raise KeyError
+    assert [user.name for user in await db.users.list()] == ["outer"]
+
+
+async def test_a_guard_undoes_its_own_statement_inside_a_transaction(db: PatternDB) -> None:
+    await db.users.create(name="Ada")
+    await db.users.create(name="Bob")
+    async with db.transaction():
+        with pytest.raises(Conflict):
+            await db.store.write([delete(User)().expect(1)])
+    assert await db.users.count() == 2
+
+
+async def test_cancelling_while_opening_leaves_nothing_behind(path: str) -> None:
+    async def open_and_close() -> None:
+        async with pattern_db.open(path, embeddings="none") as db:
+            await db.users.count()
+
+    for tick in range(await count_ticks(open_and_close) + 1):
+        await cancel_at(open_and_close, tick)
+    await open_and_close()
+    names = ("pattern-db-writer", "pattern-db-reader")
+    assert not [t for t in threading.enumerate() if t.name.startswith(names)]

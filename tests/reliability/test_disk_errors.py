@@ -91,7 +91,8 @@ def copy(template: Path, tmp_path: Path) -> Callable[[], Path]:
 
 
 def left_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("pattern-db")]
+    ours = ("pattern-db-writer", "pattern-db-reader")  # the session keeps its embedding thread
+    return [t.name for t in threading.enumerate() if t.name.startswith(ours)]
 
 
 def steps(db: PatternDB, acks: list[str]) -> list[Callable[[], Awaitable[Any]]]:

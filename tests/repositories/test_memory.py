@@ -258,3 +258,22 @@ async def test_archival_entries_change_and_page(db: PatternDB, flux: Agent) -> N
             await db.archival.create(flux.id, blank)
         with pytest.raises(InvalidValue):
             await db.archival.update(entries[0].id, content=blank)
+
+
+async def test_consent_to_one_permission_does_not_loosen_the_other(
+    db: PatternDB, flux: Agent
+) -> None:
+    other = await db.agents.create(name="Other")
+    for of_block, of_attachment in (("append", "partner"), ("partner", "append")):
+        block = await db.memory.create(flux.id, label=of_block, permission=of_block)
+        await db.memory.share(block.id, other.id, permission=of_attachment)
+        with pytest.raises(PermissionDenied):
+            await db.memory.update(block.id, content="mine", as_agent=other.id, consent=True)
+        appended = await db.memory.append(block.id, "ours", as_agent=other.id, consent=True)
+        assert appended.content == "ours"
+
+
+async def test_the_author_of_a_version_is_kept(db: PatternDB, flux: Agent) -> None:
+    block = await db.memory.create(flux.id, label="human")
+    await db.memory.update(block.id, content="x", as_agent=flux.id)
+    assert (await db.memory.history(block.id))[-1].written_by == flux.id

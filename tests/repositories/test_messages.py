@@ -20,7 +20,10 @@ from pattern_db import (
     PatternDB,
     Role,
     ToolCall,
+    ToolResponse,
+    Unsupported,
 )
+from tests.rigs.hostile import nested
 
 MAY = datetime(2023, 5, 8, 13, 56, tzinfo=UTC)
 CALL = {"call_id": "c1", "name": "weather", "arguments": {"city": "Bergen", "days": [1, 2]}}
@@ -435,3 +438,59 @@ async def test_tool_calls_are_audited(db: PatternDB, flux: Agent) -> None:
     assert await db.tool_calls.list(flux.id) == [record, failed]
     assert await db.tool_calls.list(flux.id, tool_name="web") == [failed]
     assert await db.tool_calls.count(flux.id) == 2
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"tool_calls": [ToolCall(call_id=5, name="t")]},
+        {"tool_calls": [ToolCall(call_id="c", name="t", arguments=float("nan"))]},
+        {"tool_responses": [ToolResponse(call_id="c", is_error="maybe")]},
+        {"tool_calls": 5},
+        {"tool_calls": [{"call_id": "c", "name": "t", "arguments": nested(5000)}]},
+    ],
+)
+async def test_no_row_is_written_that_cannot_be_read(
+    db: PatternDB, flux: Agent, entry: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidValue):
+        await db.messages.append(flux.id, role="assistant", **entry)
+    assert await db.messages.count(flux.id) == 0
+
+
+async def test_appending_something_else_than_a_list_is_refused(db: PatternDB, flux: Agent) -> None:
+    for wrong in (5, "text", {"role": "user"}):
+        with pytest.raises(InvalidValue):
+            await db.messages.append_many(flux.id, wrong)
+    with pytest.raises(InvalidValue):
+        await db.messages.append_many(flux.id, [{"role": "user", "id": ["x"]}], skip_existing=True)
+
+
+async def test_many_taken_positions_are_passed_over(db: PatternDB, flux: Agent) -> None:
+    turns = [
+        {"role": "user", "content": str(n), "created_at": MAY + timedelta(milliseconds=n)}
+        for n in range(5000)
+    ]
+    await db.messages.append_many(flux.id, turns)
+    again = await db.messages.append_many(flux.id, turns)
+    assert len({message.position for message in again}) == 5000
+    assert await db.messages.count(flux.id) == 10_000
+
+
+async def test_skipping_existing_takes_times_as_text_and_several_imports_at_once(
+    db: PatternDB, flux: Agent
+) -> None:
+    turns = [
+        {"id": f"m{n}", "role": "user", "content": str(n), "created_at": MAY.isoformat()}
+        for n in range(50)
+    ]
+    await asyncio.gather(
+        *(db.messages.append_many(flux.id, turns, skip_existing=True) for _ in range(4))
+    )
+    assert await texts(db, flux) == [str(n) for n in range(50)]
+
+
+async def test_a_batch_cannot_be_deactivated(db: PatternDB, flux: Agent) -> None:
+    batch = await db.messages.open_batch(flux.id)
+    with pytest.raises(Unsupported, match="purge"):
+        await db.messages.batches.delete(batch.id)

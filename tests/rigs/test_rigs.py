@@ -463,7 +463,7 @@ async def test_a_naive_transaction_is_caught_open(writer: Writer, when: When) ->
             left_open.add(k)
         writer.open = False
     assert finished == [False, False, False, False, True]
-    assert left_open - {1} == {2}
+    assert 2 in left_open
     assert when == "waiting" or 1 in left_open
 
 

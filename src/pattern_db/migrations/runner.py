@@ -122,7 +122,7 @@ class MigrationRunner:
         after it. Raises ``MigrationFailed`` with the cause if one stops.
         """
         target = self.newest if to is None else to
-        if not 0 <= target <= self.newest:
+        if not isinstance(target, int) or not 0 <= target <= self.newest:
             raise InvalidValue("version", f"it must be between 0 and {self.newest}.")
         current = await self.check()
         steps = self._steps(current, target)

@@ -37,13 +37,13 @@ def _part_text(part: Json) -> str:
     return next((part[key] for key in _TEXT_KEYS if isinstance(part.get(key), str)), "")
 
 
-def listed(field: str, values: Any) -> Sequence[Any]:
+def listed(field: str, values: Any) -> list[Any]:
     """The items of a list; none if nothing was given."""
     if values is None:
-        return ()
+        return []
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         raise InvalidValue(field, "it must be a list.")
-    return values
+    return list(values)
 
 
 def tool_call(value: Any) -> ToolCall:

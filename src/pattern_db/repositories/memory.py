@@ -20,7 +20,7 @@ from ..models import (
     Permission,
     SharedBlock,
 )
-from ..query import Bound, Get, Insert, delete, param, select
+from ..query import Bound, Get, Insert, delete, param, select, update
 from ..schema import columns_of, table_of
 from ..search import Hit, SearchOptions
 from ..validation import build, check_enum, check_id, check_limit, check_text
@@ -52,6 +52,11 @@ _ATTACHMENT = Get(table_of(SharedBlock))
 _ATTACH = Insert(table_of(SharedBlock), on_conflict="replace")
 _DETACH = delete(SharedBlock).where(
     _S.block_id == param("block_id"), _S.agent_id == param("agent_id")
+)
+_SAME_ATTACHMENT = update(SharedBlock, "permission").where(
+    _S.block_id == param("block_id"),
+    _S.agent_id == param("agent_id"),
+    _S.permission == param("permission"),
 )
 _ATTACHMENTS = select(SharedBlock).where(_S.block_id == param("block_id")).order_by(_S.attached_at)
 _ATTACHED_TO = select(SharedBlock).where(_S.agent_id == param("agent_id")).order_by(_S.attached_at)
@@ -201,9 +206,9 @@ class Memory(Repository[MemoryBlock]):
             metadata=metadata,
         )
 
-        def change(block: MemoryBlock, allowed: Permission) -> dict[str, Any]:
-            if "content" in changes or as_agent not in (None, block.agent_id):
-                check(allowed, Act.OVERWRITE, block, consent=consent)
+        def change(block: MemoryBlock, attachment: SharedBlock | None) -> dict[str, Any]:
+            if "content" in changes or attachment is not None:
+                check(block, attachment, Act.OVERWRITE, consent=consent)
             return changes
 
         return await self._edit(id, change, as_agent=as_agent, embed=embed)
@@ -221,8 +226,8 @@ class Memory(Repository[MemoryBlock]):
         """Add text to the end of a block; a new version. Raises as ``update``."""
         check_text("text", text)
 
-        def change(block: MemoryBlock, allowed: Permission) -> dict[str, Any]:
-            check(allowed, Act.APPEND, block, consent=consent)
+        def change(block: MemoryBlock, attachment: SharedBlock | None) -> dict[str, Any]:
+            check(block, attachment, Act.APPEND, consent=consent)
             return {"content": f"{block.content}{separator if block.content else ''}{text}"}
 
         return await self._edit(id, change, as_agent=as_agent, embed=embed)
@@ -242,9 +247,11 @@ class Memory(Repository[MemoryBlock]):
     async def undo(self, id: str, *, as_agent: str | None = None) -> MemoryBlock:
         """Show the text that this one was made from. Raises ``InvalidValue`` at the first."""
         block = await self.require(id)
-        present: BlockVersion = await self._store.execute(
+        present: BlockVersion | None = await self._store.execute(
             _VERSION, block_id=id, version=block.version
         )
+        if present is None:
+            raise NotFound(self.entity, id)
         if present.parent_version is None:
             raise InvalidValue("id", "there is nothing to undo in this block.")
         earlier = await self._store.execute(_VERSION, block_id=id, version=present.parent_version)
@@ -262,7 +269,7 @@ class Memory(Repository[MemoryBlock]):
         """Deactivate a block; its label is free again. Another agent needs ``admin`` for it."""
         block = await self.require(id)
         if as_agent is not None:
-            check(await self._permission(block, as_agent), Act.DELETE, block, consent=False)
+            check(block, await self._attachment(block, as_agent), Act.DELETE, consent=False)
         gone = self.queries.update(["is_active", "updated_at"], guards=["is_active"])
         await self._store.write(
             [
@@ -312,7 +319,8 @@ class Memory(Repository[MemoryBlock]):
 
     async def permission(self, id: str, agent_id: str) -> Permission:
         """What an agent may do to a block. Raises ``PermissionDenied`` if it may not even read."""
-        return await self._permission(await self.require(id), agent_id)
+        block = await self.require(id)
+        return effective(block, await self._attachment(block, agent_id))
 
     async def search(self, agent_id: str, query: str, **options: Any) -> builtins.list[Hit]:
         """The blocks that answer a question best: own ones and shared ones.
@@ -323,15 +331,18 @@ class Memory(Repository[MemoryBlock]):
             agent_id, query, SearchOptions.of(kinds=["memory"], **options)
         )
 
-    async def _permission(self, block: MemoryBlock, agent_id: str | None) -> Permission:
+    async def _attachment(self, block: MemoryBlock, agent_id: str | None) -> SharedBlock | None:
+        """How a block came to an agent; ``None`` for its owner and for the program."""
         if agent_id is None or agent_id == block.agent_id:
-            return block.permission
-        attachment = await self._store.execute(_ATTACHMENT, block_id=block.id, agent_id=agent_id)
+            return None
+        attachment: SharedBlock | None = await self._store.execute(
+            _ATTACHMENT, block_id=block.id, agent_id=agent_id
+        )
         if attachment is None:
             raise PermissionDenied(
                 f"Block {block.id} is not shared with this agent; share it first."
             )
-        return effective(block, attachment)
+        return attachment
 
     async def _edit(
         self, id: str, change: Any, *, as_agent: str | None, embed: Mode | None
@@ -339,7 +350,8 @@ class Memory(Repository[MemoryBlock]):
         """Read, change and write a block; once more if somebody else was faster."""
         for attempt in range(_ATTEMPTS):
             block = await self.require(id)
-            changes = change(block, await self._permission(block, as_agent))
+            attachment = await self._attachment(block, as_agent)
+            changes = change(block, attachment)
             after: MemoryBlock = self._changed(block, changes)
             _check_block(after)
             parent = None
@@ -348,7 +360,9 @@ class Memory(Repository[MemoryBlock]):
                 number = block.last_version + 1
                 after = msgspec.structs.replace(after, version=number, last_version=number)
             try:
-                return await self._write_edit(block, after, changes, parent, as_agent, embed)
+                return await self._write_edit(
+                    block, after, changes, parent, attachment, as_agent, embed
+                )
             except Conflict:
                 await pause(attempt)
         raise Conflict("This block is being changed all the time; try again later.")
@@ -359,6 +373,7 @@ class Memory(Repository[MemoryBlock]):
         after: MemoryBlock,
         changes: Mapping[str, Any],
         parent: int | None,
+        attachment: SharedBlock | None,
         author: str | None,
         embed: Mode | None,
     ) -> MemoryBlock:
@@ -372,7 +387,7 @@ class Memory(Repository[MemoryBlock]):
             seen_is_active=True,
             **{name: getattr(after, name) for name in touched},
         )
-        writes: builtins.list[Bound] = [row.expect(1)]
+        writes: builtins.list[Bound] = [row.expect(1), *_still_attached(attachment)]
         if parent is not None:
             writes.append(_ADD_VERSION(row=_version(after, parent, author)))
         if any(getattr(before, name) != getattr(after, name) for name in _TEXT):
@@ -385,11 +400,12 @@ class Memory(Repository[MemoryBlock]):
         self, block: MemoryBlock, version: BlockVersion, *, as_agent: str | None
     ) -> MemoryBlock:
         """Make a version the one that shows."""
-        check(await self._permission(block, as_agent), Act.OVERWRITE, block, consent=False)
+        attachment = await self._attachment(block, as_agent)
+        check(block, attachment, Act.OVERWRITE, consent=False)
         changes = {"content": version.content, "version": version.version}
         after: MemoryBlock = self._changed(block, changes)
         _check_block(after)
-        return await self._write_edit(block, after, changes, None, as_agent, None)
+        return await self._write_edit(block, after, changes, None, attachment, as_agent, None)
 
     async def _reactivate(self, found: MemoryBlock) -> MemoryBlock:
         after: MemoryBlock = self._changed(found, {"is_active": True})
@@ -411,6 +427,14 @@ class Memory(Repository[MemoryBlock]):
     def _wake(self, embed: Mode | None) -> None:
         if (embed or self._indexer.mode) == "queued":
             self._indexer.wake()
+
+
+def _still_attached(attachment: SharedBlock | None) -> builtins.list[Bound]:
+    """A write that changes nothing, and fails if the block was taken away meanwhile."""
+    if attachment is None:
+        return []
+    key = {"block_id": attachment.block_id, "agent_id": attachment.agent_id}
+    return [_SAME_ATTACHMENT(**key, permission=attachment.permission).expect(1)]
 
 
 def _version(block: MemoryBlock, parent: int | None, author: str | None) -> BlockVersion:

@@ -23,6 +23,7 @@ from ..models import (
 from ..query import Insert, delete, param, select
 from ..schema import columns_of, table_of
 from ..validation import build, check_enum, check_id
+from .content import listed
 from .repository import DEFAULT_LIMIT, Repository, given
 
 _M = columns_of(GroupMember)
@@ -147,8 +148,8 @@ class Agents(Repository[Agent]):
             model_name=model_name,
             config=config or {},
             state=state or {},
-            enabled_tools=builtins.list(enabled_tools),
-            tool_rules=builtins.list(tool_rules),
+            enabled_tools=listed("enabled_tools", enabled_tools),
+            tool_rules=listed("tool_rules", tool_rules),
             status=status,
             metadata=metadata or {},
             created_at=now,
@@ -315,7 +316,7 @@ class Groups(Repository[AgentGroup]):
                 "agent_id": agent_id,
                 "role": role,
                 "domain": domain,
-                "capabilities": builtins.list(capabilities),
+                "capabilities": listed("capabilities", capabilities),
                 "joined_at": self._clock(),
             },
         )

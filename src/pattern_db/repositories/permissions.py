@@ -38,11 +38,17 @@ def effective(block: MemoryBlock, attachment: SharedBlock | None) -> Permission:
     )
 
 
-def check(permission: Permission, act: Act, block: MemoryBlock, *, consent: bool) -> None:
-    """Raise ``PermissionDenied`` unless the permission allows the act.
+def check(block: MemoryBlock, attachment: SharedBlock | None, act: Act, *, consent: bool) -> None:
+    """Raise ``PermissionDenied`` unless both the block and the attachment allow the act.
 
     ``partner`` and ``human`` allow appending and overwriting once that person consented.
     """
+    _check(block.permission, act, block, consent=consent)
+    if attachment is not None:
+        _check(attachment.permission, act, block, consent=consent)
+
+
+def _check(permission: Permission, act: Act, block: MemoryBlock, *, consent: bool) -> None:
     consented = consent and permission in _CONSENT and act is not Act.DELETE
     if consented or permission.rank >= _NEEDED[act].rank:
         return

@@ -64,6 +64,9 @@ class Summaries(Repository[ArchiveSummary]):
         """
         if not isinstance(summary, str) or not summary.strip():
             raise InvalidValue("summary", "a summary needs a text.")
+        for name, number in (("depth", depth), ("start_position", start_position)):
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise InvalidValue(name, "it must be a whole number.")
         if depth < 0:
             raise InvalidValue("depth", "it must be at least 0.")
         span = {

@@ -12,8 +12,8 @@ from ..embeddings.indexing import SEARCHABLE, Indexer
 from ..embeddings.texts import shown_text
 from ..engines.base import Store
 from ..errors import NotFound, Unsupported
-from ..filters import Filter
-from ..models import Agent, BatchStatus, Message, MessageBatch
+from ..filters import Filter, NotInQuery
+from ..models import Agent, BatchStatus, Message, MessageBatch, SharedBlock
 from ..query import Get, param, select
 from ..schema import Table, columns_of, table_of
 from ..validation import MAX_QUERY_CHARS, check_id, check_text
@@ -39,6 +39,7 @@ _OPEN_BATCHES = (
     .limit(100_000)
 )
 _IN_BATCHES = select(Message).where(_M.batch_id.in_(param("batches"))).only(_M.id).limit(100_000)
+_SHARED = select(SharedBlock).where(columns_of(SharedBlock).agent_id == param("agent_id"))
 _BESIDE = (
     select(Message)
     .where(
@@ -69,7 +70,9 @@ class Searcher:
         self._store = store
         self._indexer = indexer
         self._by_ids = {
-            kind: select(table.model).where(table.column("id").in_(param("ids")))
+            kind: select(table.model).where(
+                table.column("id").in_(param("ids")), _live(table), *_mine(table)
+            )
             for kind, table in SEARCHABLE.items()
         }
 
@@ -158,7 +161,7 @@ class Searcher:
             else _nothing(),
         )
         found.text, found.dense = dict(text), dict(near)
-        found.items = await self._load(found.table, [*{**found.text, **found.dense}])
+        found.items = await self._load(agent_id, found.table, [*{**found.text, **found.dense}])
         if found.table is _MESSAGES:
             await self._add_neighbours(agent_id, found, hidden)
         if dense and space is not None:
@@ -167,11 +170,11 @@ class Searcher:
                 found.table, vector, space=space, agent_id=agent_id, ids=rest
             )
 
-    async def _load(self, table: Table, ids: list[str]) -> dict[str, Any]:
+    async def _load(self, agent_id: str, table: Table, ids: list[str]) -> dict[str, Any]:
         assert table.text is not None
         if not ids:
             return {}
-        rows = await self._store.execute(self._by_ids[table.text.kind], ids=ids)
+        rows = await self._store.execute(self._by_ids[table.text.kind], ids=ids, agent_id=agent_id)
         return {row.id: row for row in rows}
 
     async def _add_neighbours(self, agent_id: str, found: _Found, hidden: Sequence[str]) -> None:
@@ -209,6 +212,22 @@ class Searcher:
             },
         )
         found.items |= {row.id: row for row in rows if row.id not in hidden}
+
+
+def _live(table: Table) -> Filter:
+    """The row is not hidden: it may have been since the indexes were asked."""
+    assert table.text is not None
+    hidden, value = table.text.hidden
+    return table.column(hidden) != value
+
+
+def _mine(table: Table) -> list[Filter]:
+    """The row belongs to the agent, or is still shared with it."""
+    assert table.text is not None
+    own = table.column(table.text.owner) == param("agent_id")
+    if table.text.shared_through is None:
+        return [own]
+    return [own | ~NotInQuery("id", _SHARED, "block_id")]
 
 
 async def _nothing() -> list[tuple[str, float]]:

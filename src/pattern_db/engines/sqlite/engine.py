@@ -85,7 +85,12 @@ class SqliteStore:
             path = os.path.join(temporary.name, "memory.db")
             options = msgspec.structs.replace(options, path=path, durability="relaxed")
         await asyncio.to_thread(prepare_file, options)
-        store = await asyncio.to_thread(cls, options)
+        opening = asyncio.ensure_future(asyncio.to_thread(cls, options))
+        try:
+            store = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await (await opening).close()
+            raise
         store._home = threading.get_ident()
         store._temporary = temporary
         return store
