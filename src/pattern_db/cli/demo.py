@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -122,7 +125,15 @@ def _show_next(keep: str | None, embeddings: str | None) -> None:
     output.line("What to try next", "bold")
     provider = f" --embeddings {shlex.quote(embeddings)}" if embeddings else ""
     for command in _kept(keep) if keep else _NEW:
-        output.line(f"  {command}{provider}")
+        output.line(f"  {command.replace('pattern', _program(), 1)}{provider}")
+
+
+def _program() -> str:
+    """How this command is typed: by its path where no search path leads to it."""
+    name = Path(sys.argv[0])
+    if name.name != "pattern" or shutil.which("pattern") is not None:
+        return "pattern"
+    return shlex.quote(os.path.relpath(name))
 
 
 def _kept(keep: str) -> list[str]:
