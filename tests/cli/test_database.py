@@ -88,7 +88,12 @@ def test_the_schema_is_shown_and_left_alone(mind: Path, pattern: Pattern) -> Non
 
 
 def test_the_schema_goes_down_and_up(mind: Path, pattern: Pattern) -> None:
-    down = pattern("db", "migrate", "--to", "0", "--json").json
+    refused = pattern("db", "migrate", "--to", "0")
+    assert (refused.code, refused.err) == (
+        2,
+        "pattern: Going down erases data; add --yes if that is wanted.\n",
+    )
+    down = pattern("db", "migrate", "--to", "0", "--yes", "--json").json
     assert (down["current"], down["dry_run"], len(down["steps"])) == (0, False, NEWEST)
     waiting = pattern("db", "status", "--json").json
     assert (waiting["current"], len(waiting["pending"])) == (0, NEWEST)

@@ -58,7 +58,7 @@ FAULTS = {
     "a file cannot be opened": Fault("open"),
     "no file can be opened any more": Fault("open", forever=True),
 }
-STEPS = {"write": 41, "read": 23, "sync": 2, "truncate": 1, "open": 1}
+STEPS = {"write": 61, "read": 31, "sync": 2, "truncate": 1, "open": 1}
 """From one failing call to the next: a session makes about 800 writes and 300 reads."""
 
 

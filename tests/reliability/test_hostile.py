@@ -496,23 +496,17 @@ async def test_a_query_is_text_and_never_syntax(path: str, mode: str) -> None:
         assert schema(path) == before
 
 
-@pytest.mark.parametrize("mode", ["keyword", pytest.param("hybrid", marks=pytest.mark.slow)])
-async def test_a_text_with_a_word_of_its_own_is_found_by_that_text(path: str, mode: str) -> None:
+async def test_a_text_with_a_word_of_its_own_is_found_by_that_text(
+    db: PatternDB, flux: Agent
+) -> None:
     """However the text around the word looks: quotes, operators, column names, parentheses."""
-    async with pattern_db.open(path, embeddings=TinyEmbeddings(), durability="relaxed") as db:
-        flux = await db.agents.create(name="Flux")
-        texts = [
-            f"{text} unique{n}x"
-            for n, text in enumerate(TEXTS)
-            if storable(text) and len(text) < 99
-        ]
-        await db.messages.append_many(
-            flux.id, [{"role": "user", "content": text} for text in texts]
-        )
-        for text in texts:
-            hits = await db.search(flux.id, text, mode=mode)
-            assert text in [hit.item.content for hit in hits]
-            assert text == hits[0].item.content or mode == "hybrid"
+    texts = [
+        f"{text} unique{n}x" for n, text in enumerate(TEXTS) if storable(text) and len(text) < 99
+    ]
+    await db.messages.append_many(flux.id, [{"role": "user", "content": text} for text in texts])
+    for text in texts:
+        best, *_ = await db.search(flux.id, text, limit=1)
+        assert best.item.content == text
 
 
 async def test_endless_queries_and_ids_are_refused(db: PatternDB, flux: Agent) -> None:

@@ -110,18 +110,27 @@ async def schema_status(*, options: Options = DEFAULTS) -> None:
 
 @app.command
 async def migrate(
-    *, to: int | None = None, dry_run: bool = False, options: Options = DEFAULTS
+    *,
+    to: int | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    options: Options = DEFAULTS,
 ) -> None:
     """Bring the schema to the newest version, or to another one.
 
     Parameters
     ----------
     to
-        The version; going down erases what the later versions added.
+        The version; going down erases what the later versions added, with its data.
     dry_run
         Only say what would be done.
+    yes
+        Go down without being asked again.
     """
     async with runner(options) as migrations:
+        planned = await migrations.migrate(to=to, dry_run=True)
+        if not (dry_run or yes) and any(step.startswith("down ") for step in planned):
+            raise UsageError("Going down erases data; add --yes if that is wanted.")
         steps = await migrations.migrate(to=to, dry_run=dry_run)
         current = (await migrations.status()).current
     if options.json:

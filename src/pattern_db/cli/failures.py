@@ -32,6 +32,8 @@ def exit_code(tokens: Sequence[str]) -> int:
             traceback.print_exception(error)
         if sentence:
             print(f"pattern: {sentence}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _stop_writing()  # or the flush at exit fails again, with a code of its own
         return code
     except SystemExit as exit_:
         return int(exit_.code or 0)
