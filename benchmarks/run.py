@@ -25,6 +25,7 @@ async def measure(only: str | None, *, quick: bool) -> list[Result]:
     rounds, count = (3, 300) if quick else (9, 2000)
     parts = {
         "store": lambda: _all(store.read_rows(rounds, count), store.write_rows(rounds, count)),
+        "ingest": lambda: searching.ingest(min(rounds, 5), 200 if quick else 600),
         "search": lambda: _all(*searching.parts(rounds, quick=quick)),
         "start": lambda: _all(starting.rows(rounds)),
     }
@@ -39,7 +40,7 @@ async def _all(*groups) -> list[Result]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller data, no file")
-    parser.add_argument("--only", choices=["store", "search", "start"])
+    parser.add_argument("--only", choices=["store", "ingest", "search", "start"])
     arguments = parser.parse_args()
     results = asyncio.run(measure(arguments.only, quick=arguments.quick))
     print(render(results))

@@ -54,7 +54,6 @@ class Random:
 def parts(rounds: int, *, quick: bool) -> list[Awaitable[list[Result]]]:
     """The measurements of this module."""
     return [
-        ingest(min(rounds, 5), 200 if quick else 2000),
         scoped(rounds, agents=10, each=1000 if quick else 10_000),
         hybrid(rounds, agents=5 if quick else 30, each=2000 if quick else 10_000),
     ]
