@@ -11,23 +11,24 @@ import msgspec
 
 from ..embeddings.indexing import SEARCHABLE
 from ..errors import InvalidValue
-from ..filters import And, Filter, JsonContains, JsonHas, param
+from ..filters import And, Filter, InFolded, JsonContains, param
 from ..models import Json, Role
 from ..schema import Table
 from ..validation import (
     check_enum,
     check_id,
-    check_json,
     check_known,
     check_limit,
     check_text,
     check_time,
 )
+from .metadata import check_metadata, condition_of, tests_of, values_of
 
 Mode = Literal["hybrid", "semantic", "keyword"]
 MODES = ("hybrid", "semantic", "keyword")
 DEFAULT_HITS = 10
 MOST_HITS = 1000
+MOST_AGENTS = 100
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +61,16 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     include_archived: bool = True
 
     @classmethod
-    def of(cls, **given: Any) -> SearchOptions:
-        """Checked options. Raises ``InvalidValue`` naming the one that cannot be."""
-        check_known("option", given, cls.__struct_fields__)
+    def of(cls, given: dict[str, Any], *, kind: str | None = None) -> SearchOptions:
+        """Checked options, of a search of every kind or of one only.
+
+        Raises ``InvalidValue`` naming the one that cannot be.
+        """
+        known = [name for name in cls.__struct_fields__ if kind is None or name != "kinds"]
+        check_known("option", given, known)
         checked = {name: _CHECKS[name](value) for name, value in given.items() if value is not None}
-        return cls(**{"kinds": tuple(SEARCHABLE), **checked})
+        kinds = tuple(SEARCHABLE) if kind is None else (kind,)
+        return cls(**{"kinds": kinds, **checked})
 
     def condition(self, table: Table) -> tuple[Filter | None, dict[str, Any]] | None:
         """The filter for the rows of one table and its values; ``None`` if no row can meet it."""
@@ -73,11 +79,15 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
         if any(_NEEDS[name] not in columns for name in used if name != "include_archived"):
             return None
         used = tuple(name for name in used if _NEEDS[name] in columns)
-        return _condition(table, used), {name: getattr(self, name) for name in used}
+        tests = tests_of(self.metadata or {})
+        condition = _condition(table, used, tuple(operator for _, operator, _ in tests))
+        return condition, {name: getattr(self, name) for name in used} | values_of(tests)
 
     def _asks(self, name: str) -> bool:
         value = getattr(self, name)
-        return not value if name == "include_archived" else value is not None
+        if name == "include_archived":
+            return not value
+        return bool(value) if name == "metadata" else value is not None
 
 
 _NEEDS = {
@@ -99,27 +109,35 @@ def _time_column(table: Table) -> str:
 
 _FILTERS: dict[str, Any] = {
     "roles": lambda t: t.column("role").in_(param("roles")),
-    "speakers": lambda t: t.column("speaker").in_(param("speakers")),
+    "speakers": lambda _t: InFolded("speaker", param("speakers")),
     "since": lambda t: t.column(_time_column(t)) >= param("since"),
     "until": lambda t: t.column(_time_column(t)) < param("until"),
     "tags": lambda _t: JsonContains("metadata", "tags", param("tags")),
-    "metadata": lambda _t: JsonHas("metadata", param("metadata")),
     "conversation_id": lambda t: t.column("conversation_id") == param("conversation_id"),
     "include_archived": lambda t: t.column("is_archived") == False,  # noqa: E712
 }
 
 
 @lru_cache(maxsize=1024)
-def _condition(table: Table, used: tuple[str, ...]) -> Filter | None:
-    filters = tuple(_FILTERS[name](table) for name in used)
-    return And(filters) if filters else None
+def _condition(table: Table, used: tuple[str, ...], operators: tuple[str, ...]) -> Filter | None:
+    filters = [_FILTERS[name](table) for name in used if name in _FILTERS]
+    filters += condition_of(operators)
+    return And(tuple(filters)) if filters else None
+
+
+def agents_of(agent_id: Any) -> tuple[str, ...]:
+    """The agents to search: of one id or of a list of them. Raises ``InvalidValue``."""
+    ids = tuple(dict.fromkeys(check_id("agent_id", id) for id in _listed("agent_id", agent_id)))
+    if not 1 <= len(ids) <= MOST_AGENTS:
+        raise InvalidValue("agent_id", f"name at least one agent, and at most {MOST_AGENTS}.")
+    return ids
 
 
 def _listed(field: str, value: Any) -> list[Any]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, Sequence | set | frozenset):
-        raise InvalidValue(field, "it must be a list.")
+        raise InvalidValue(field, "it must be a text or a list of them.")
     return list(value)
 
 
@@ -147,13 +165,6 @@ def _texts(field: str) -> Any:
     return lambda value: tuple(check_text(field, text) for text in _listed(field, value))
 
 
-def _metadata(value: Any) -> Json:
-    if not isinstance(value, dict):
-        raise InvalidValue("metadata", "it must be an object of keys and values.")
-    check_json("metadata", value)
-    return value
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidValue("include_archived", "it must be true or false.")
@@ -169,7 +180,7 @@ _CHECKS: dict[str, Any] = {
     "since": lambda value: check_time("since", value),
     "until": lambda value: check_time("until", value),
     "tags": _texts("tags"),
-    "metadata": _metadata,
+    "metadata": check_metadata,
     "conversation_id": lambda value: check_id("conversation_id", value),
     "include_archived": _flag,
 }

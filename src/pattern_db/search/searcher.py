@@ -13,11 +13,11 @@ from ..embeddings.texts import shown_text
 from ..engines.base import Store
 from ..errors import NotFound, Unsupported
 from ..filters import Filter, NotInQuery
-from ..models import Agent, BatchStatus, Message, MessageBatch, SharedBlock
+from ..models import Agent, BatchStatus, Conversation, Message, MessageBatch, SharedBlock
 from ..query import Get, param, select
 from ..schema import Table, columns_of, table_of
-from ..validation import MAX_QUERY_CHARS, check_id, check_text
-from .options import Hit, Mode, SearchOptions
+from ..validation import MAX_QUERY_CHARS, check_text
+from .options import Hit, Mode, SearchOptions, agents_of
 
 if TYPE_CHECKING:
     from .ranking import Candidate
@@ -29,17 +29,17 @@ NEIGHBOURS_OF = 100
 REACH = 2
 """How far beside, in turns."""
 
-_AGENT = Get(table_of(Agent))
+_AGENT, _CONVERSATION = Get(table_of(Agent)), Get(table_of(Conversation))
 _M, _B = columns_of(Message), columns_of(MessageBatch)
 _MESSAGES = table_of(Message)
 _OPEN_BATCHES = (
     select(MessageBatch)
-    .where(_B.agent_id == param("agent_id"), _B.status == BatchStatus.OPEN)
+    .where(_B.agent_id.in_(param("agent_ids")), _B.status == BatchStatus.OPEN)
     .only(_B.id)
     .limit(100_000)
 )
 _IN_BATCHES = select(Message).where(_M.batch_id.in_(param("batches"))).only(_M.id).limit(100_000)
-_SHARED = select(SharedBlock).where(columns_of(SharedBlock).agent_id == param("agent_id"))
+_SHARED = select(SharedBlock).where(columns_of(SharedBlock).agent_id.in_(param("agent_ids")))
 _BESIDE = (
     select(Message)
     .where(
@@ -76,12 +76,13 @@ class Searcher:
             for kind, table in SEARCHABLE.items()
         }
 
-    async def search(self, agent_id: str, query: str, options: SearchOptions) -> list[Hit]:
+    async def search(
+        self, agent_id: str | Sequence[str], query: str, options: SearchOptions
+    ) -> list[Hit]:
         """See ``PatternDB.search``."""
         check_text("query", query, at_most=MAX_QUERY_CHARS)
-        agent = await self._store.execute(_AGENT, id=check_id("agent_id", agent_id))
-        if agent is None or not agent.is_active:
-            raise NotFound("agent", agent_id)
+        agent_ids = agents_of(agent_id)
+        await self._check_scope(agent_ids, options)
         if options.mode == "semantic" and self._indexer.provider is None:
             raise Unsupported(
                 "Semantic search needs an embedding provider; set embeddings.provider, or use "
@@ -93,7 +94,7 @@ class Searcher:
 
         mode: Mode = options.mode if self._indexer.provider is not None else "keyword"
         terms = ranking.match_terms(ranking.analyze(query))
-        found = await self._candidates(agent_id, query, terms, options, mode)
+        found = await self._candidates(agent_ids, query, terms, options, mode)
         offered = _offered(found)
         speakers = {candidate.speaker for candidate in offered if candidate.speaker}
         question = ranking.analyze(query, speakers)
@@ -110,24 +111,39 @@ class Searcher:
             for best in ranked
         ]
 
+    async def _check_scope(self, agent_ids: Sequence[str], options: SearchOptions) -> None:
+        """Raises ``NotFound`` for an agent that is not there or not active, or a conversation."""
+        for agent_id in agent_ids:
+            agent = await self._store.execute(_AGENT, id=agent_id)
+            if agent is None or not agent.is_active:
+                raise NotFound("agent", agent_id)
+        talk = options.conversation_id
+        if talk is not None and await self._store.execute(_CONVERSATION, id=talk) is None:
+            raise NotFound("conversation", talk)
+
     async def _candidates(
-        self, agent_id: str, query: str, terms: Sequence[str], options: SearchOptions, mode: Mode
+        self,
+        agent_ids: Sequence[str],
+        query: str,
+        terms: Sequence[str],
+        options: SearchOptions,
+        mode: Mode,
     ) -> dict[str, _Found]:
         vector = await self._indexer.embed_query(query) if mode != "keyword" else None
-        hidden = await self._incomplete(agent_id) if "message" in options.kinds else []
+        hidden = await self._incomplete(agent_ids) if "message" in options.kinds else []
         found: dict[str, _Found] = {}
         for kind in options.kinds:
             scope = options.condition(SEARCHABLE[kind])
             if scope is not None:
                 found[kind] = _Found(SEARCHABLE[kind], *scope)
         await asyncio.gather(
-            *(self._gather(agent_id, f, terms, vector, mode, hidden) for f in found.values())
+            *(self._gather(agent_ids, f, terms, vector, mode, hidden) for f in found.values())
         )
         return found
 
-    async def _incomplete(self, agent_id: str) -> list[str]:
+    async def _incomplete(self, agent_ids: Sequence[str]) -> list[str]:
         """Messages of batches that are still open: half a batch is not found."""
-        batches = await self._store.execute(_OPEN_BATCHES, agent_id=agent_id)
+        batches = await self._store.execute(_OPEN_BATCHES, agent_ids=agent_ids)
         if not batches:
             return []
         rows = await self._store.execute(_IN_BATCHES, batches=[batch[0] for batch in batches])
@@ -135,7 +151,7 @@ class Searcher:
 
     async def _gather(
         self,
-        agent_id: str,
+        agent_ids: Sequence[str],
         found: _Found,
         terms: Sequence[str],
         vector: Any,
@@ -144,7 +160,7 @@ class Searcher:
     ) -> None:
         """Fill in the candidates of one kind, their scores and rows."""
         scope: dict[str, Any] = {
-            "agent_id": agent_id,
+            "agent_ids": agent_ids,
             "limit": CANDIDATES,
             "condition": found.condition,
             "params": found.params,
@@ -161,46 +177,48 @@ class Searcher:
             else _nothing(),
         )
         found.text, found.dense = dict(text), dict(near)
-        found.items = await self._load(agent_id, found.table, [*{**found.text, **found.dense}])
+        found.items = await self._load(agent_ids, found.table, [*{**found.text, **found.dense}])
         if found.table is _MESSAGES:
-            await self._add_neighbours(agent_id, found, hidden)
+            await self._add_neighbours(found, hidden)
         if dense and space is not None:
             rest = [id for id in found.items if id not in found.dense]
             found.dense |= await self._store.vector_scores(
-                found.table, vector, space=space, agent_id=agent_id, ids=rest
+                found.table, vector, space=space, agent_ids=agent_ids, ids=rest
             )
 
-    async def _load(self, agent_id: str, table: Table, ids: list[str]) -> dict[str, Any]:
+    async def _load(self, agent_ids: Sequence[str], table: Table, ids: list[str]) -> dict[str, Any]:
         assert table.text is not None
         if not ids:
             return {}
-        rows = await self._store.execute(self._by_ids[table.text.kind], ids=ids, agent_id=agent_id)
+        rows = await self._store.execute(
+            self._by_ids[table.text.kind], ids=ids, agent_ids=agent_ids
+        )
         return {row.id: row for row in rows}
 
-    async def _add_neighbours(self, agent_id: str, found: _Found, hidden: Sequence[str]) -> None:
+    async def _add_neighbours(self, found: _Found, hidden: Sequence[str]) -> None:
         """Offer the turns beside the best candidates too."""
         best = sorted(found.text, key=found.text.__getitem__, reverse=True)[:NEIGHBOURS_OF]
         best += sorted(found.dense, key=found.dense.__getitem__, reverse=True)[:NEIGHBOURS_OF]
-        wanted: dict[str | None, set[int]] = {}
+        wanted: dict[tuple[str, str | None], set[int]] = {}
         for id in best:
             if (message := found.items.get(id)) is not None:
                 beside = range(message.ordinal - REACH, message.ordinal + REACH + 1)
-                wanted.setdefault(message.conversation_id, set()).update(beside)
-        known = {(m.conversation_id, m.ordinal) for m in found.items.values()}
-        for conversation, ordinals in wanted.items():
-            missing = [o for o in ordinals if (conversation, o) not in known and o >= 0]
-            await self._add(agent_id, found, conversation, missing, hidden)
+                wanted.setdefault(_thread(message), set()).update(beside)
+        known = {(_thread(m), m.ordinal) for m in found.items.values()}
+        for thread, ordinals in wanted.items():
+            missing = [o for o in ordinals if (thread, o) not in known and o >= 0]
+            await self._add(found, thread, missing, hidden)
 
     async def _add(
         self,
-        agent_id: str,
         found: _Found,
-        conversation: str | None,
+        thread: tuple[str, str | None],
         ordinals: list[int],
         hidden: Sequence[str],
     ) -> None:
         if not ordinals:
             return
+        agent_id, conversation = thread
         query = _BESIDE if found.condition is None else _BESIDE.where(found.condition)
         rows = await self._store.execute(
             query,
@@ -214,6 +232,11 @@ class Searcher:
         found.items |= {row.id: row for row in rows if row.id not in hidden}
 
 
+def _thread(message: Message) -> tuple[str, str | None]:
+    """Whose conversation a message belongs to: ordinals count within it."""
+    return message.agent_id, message.conversation_id
+
+
 def _live(table: Table) -> Filter:
     """The row is not hidden: it may have been since the indexes were asked."""
     assert table.text is not None
@@ -224,7 +247,7 @@ def _live(table: Table) -> Filter:
 def _mine(table: Table) -> list[Filter]:
     """The row belongs to the agent, or is still shared with it."""
     assert table.text is not None
-    own = table.column(table.text.owner) == param("agent_id")
+    own = table.column(table.text.owner).in_(param("agent_ids"))
     if table.text.shared_through is None:
         return [own]
     return [own | ~NotInQuery("id", _SHARED, "block_id")]
@@ -249,7 +272,7 @@ def _candidate(kind: str, found: _Found, id: str, item: Any) -> Candidate:
         kind=kind,
         text_score=found.text.get(id, 0.0),
         dense_score=found.dense.get(id),
-        conversation=(item.conversation_id or "") if said else None,
+        conversation="\n".join((item.agent_id, item.conversation_id or "")) if said else None,
         ordinal=item.ordinal or 0 if said else 0,
         speaker=item.speaker if said else None,
         text=shown_text(item),
