@@ -6,7 +6,6 @@ removals names, so that a search sees every commit before it, of any process.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..embeddings.provider import Matrix, Vector
+from .source import Row
 
 _SMALLEST = 64
 _DEAD_SHARE = 0.25
 
-Row = tuple[int, str, bytes]
-"""(row number, item id, float32 vector)."""
-
 
 class ExactIndex:
-    """Vectors of unit length with the items they belong to. Safe to use from several threads."""
+    """Vectors of unit length, of rows after a number, with the items they belong to.
 
-    def __init__(self, dimensions: int):
-        self.lock = threading.Lock()
-        self.last_row = 0
+    Not for two threads at once.
+    """
+
+    def __init__(self, dimensions: int, *, after: int = 0):
+        self.last_row = after
         self.last_removal: int | None = None
         self._dimensions = dimensions
         self._count = 0
@@ -70,23 +69,26 @@ class ExactIndex:
         if self._dead > _SMALLEST and self._dead > self._count * _DEAD_SHARE:
             self._compact()
 
-    def search(
-        self,
-        vector: Vector,
-        limit: int,
-        *,
-        allowed: set[str] | None = None,
-        exclude: Sequence[str] = (),
-    ) -> list[tuple[str, float]]:
-        """The nearest items with their cosine, best first, an item once with its best row."""
-        if limit <= 0 or self._count == 0:
-            return []
+    @property
+    def held_bytes(self) -> int:
+        """What the vectors take in memory."""
+        return self._vectors.nbytes
+
+    def nearest(self, vector: Vector, wanted: int) -> tuple[list[tuple[str, float]], bool]:
+        """The items of the nearest rows with their cosine, best first, newer ones first if equal.
+
+        An item comes once, with its best row; so there may be fewer than wanted. Also gives
+        whether that is all there is.
+        """
+        if self._count == 0:
+            return [], True
         scores = self._vectors[: self._count] @ vector
-        for place in self._hidden(allowed, exclude):
-            scores[place] = -np.inf
         if self._dead:
             scores[~self._alive[: self._count]] = -np.inf
-        return self._best(scores, limit)
+        best: dict[str, float] = {}
+        for place in _largest(scores, wanted):
+            best.setdefault(self._items[place], float(scores[place]))
+        return list(best.items()), wanted >= self._count
 
     def scores(self, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
         """The cosine of the best row of each of these items that is here."""
@@ -94,23 +96,6 @@ class ExactIndex:
         flat = [place for _, places in found for place in places]
         cosines = iter((self._vectors[flat] @ vector).tolist()) if flat else iter(())
         return {item: max(next(cosines) for _ in places) for item, places in found}
-
-    def _hidden(self, allowed: set[str] | None, exclude: Sequence[str]) -> list[int]:
-        hidden = [place for item in exclude for place in self._places.get(item, ())]
-        if allowed is not None:
-            hidden += [p for item, ps in self._places.items() if item not in allowed for p in ps]
-        return hidden
-
-    def _best(self, scores: NDArray[np.float32], limit: int) -> list[tuple[str, float]]:
-        wanted = limit
-        while True:
-            places = _largest(scores, wanted)
-            best: dict[str, float] = {}
-            for place in places:
-                best.setdefault(self._items[place], float(scores[place]))
-            if len(best) >= limit or wanted >= len(scores):
-                return list(best.items())[:limit]
-            wanted *= 2
 
     def _reserve(self, size: int) -> None:
         if size <= len(self._rows):

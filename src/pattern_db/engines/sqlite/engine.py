@@ -21,8 +21,9 @@ import msgspec
 from ...embeddings.provider import Vector
 from ...errors import DatabaseClosed, InvalidValue
 from ...filters import Filter
-from ...query import Bound, Count, Get, Query
-from ...schema import Table, all_tables
+from ...models import Agent
+from ...query import Bound, Count, Delete, Get, Query
+from ...schema import Table, all_tables, table_of
 from ..base import Capabilities
 from ..sql import Compiled, compile_query, quoted
 from . import ddl
@@ -73,7 +74,7 @@ class SqliteStore:
             raise
         self._writer = Writer(writing, name="pattern-db-writer")
         self._readers = ThreadPoolExecutor(options.readers, "pattern-db-reader")
-        self._vectors = VectorSearch(self._read)
+        self._vectors = VectorSearch(self._read, options)
 
     @classmethod
     async def connect(cls, options: Options) -> SqliteStore:
@@ -116,6 +117,7 @@ class SqliteStore:
 
     def _release(self) -> None:
         self._readers.shutdown(wait=True)
+        self._vectors.close()
         for connection in [*self._connections, self._inline]:
             disconnect(connection)
         self._writer.stop()
@@ -154,7 +156,10 @@ class SqliteStore:
             ]
 
         guarded = len(statements) > 1 or any(b.expected is not None for b in statements)
-        return await self._submit(run, savepoint=guarded)  # type: ignore[no-any-return]
+        results: list[Any] = await self._submit(run, savepoint=guarded)
+        if any(_erases_an_agent(bound.query) for bound in statements):
+            await asyncio.to_thread(self._vectors.sweep)
+        return results
 
     async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
         bound = Bound(query, params)
@@ -257,6 +262,7 @@ class SqliteStore:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
         await self._writer.submit(Alone(run, savepoint=False))
+        await asyncio.to_thread(partial(self._vectors.sweep, whole=True))
 
     async def describe(self) -> dict[str, Any]:
         """Sizes and versions, for ``pattern status``."""
@@ -445,6 +451,10 @@ def _fetch(
         row = rows.fetchone()
         return None if row is None else read(row)
     return [read(row) for row in rows.fetchall()]
+
+
+def _erases_an_agent(query: Query) -> bool:
+    return isinstance(query, Delete) and query.table is table_of(Agent)
 
 
 _ONE_ROW: tuple[type, ...] = (Get, Count)
