@@ -138,6 +138,14 @@ class PatternDB:
         """Embed what was queued, now; gives how many items. Raises ``EmbeddingFailed``."""
         return await self.embeddings.drain()
 
+    async def optimize(self, *, progress: Progress | None = None) -> None:
+        """Bring up to date now what searches derive from the data in the background.
+
+        They are right without it, if slower: it is for after a large import. ``progress`` gets
+        (rows done, rows in all).
+        """
+        await self.store.optimize(progress=progress)
+
     async def vacuum(self) -> None:
         """Give unused space back to the file system, where the engine keeps files."""
         await self.store.vacuum()

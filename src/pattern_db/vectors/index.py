@@ -45,7 +45,12 @@ DEAD_SHARE = 0.25
 _PAUSE_S, _PAUSE_AFTER_FAILURE_S = 5.0, 60.0
 
 Found = list[tuple[str, float]]
+Tell = Callable[[int], None]
 Connect = Callable[[], AbstractContextManager[Source]]
+
+
+def _untold(_rows: int) -> None:
+    pass
 
 
 class VectorIndex:
@@ -96,13 +101,15 @@ class VectorIndex:
         """The cosine of each of these items that is in the scope."""
         return self._scope(scope, source, len(vector)).scores(source, vector, items, keep=keep)
 
-    def build(self, scope: Scope, dimensions: int) -> None:
+    def build(self, scope: Scope, dimensions: int, tell: Tell = _untold) -> None:
         """Bring the segment of a scope up to date now, where it is large enough for one.
 
-        Raises ``OSError`` if it cannot be written.
+        ``tell`` is called with the number of rows that are in it so far. Raises ``OSError`` if it
+        cannot be written.
         """
+        self.wait()
         with self._connect() as source:
-            self._build(self._scope(scope, source, dimensions), source)
+            self._build(self._scope(scope, source, dimensions), source, tell)
 
     def wait(self) -> None:
         """Wait for what is being built in the background."""
@@ -183,15 +190,15 @@ class VectorIndex:
             index.build_after = time.monotonic() + _PAUSE_AFTER_FAILURE_S
             log.warning("a vector segment could not be made; it is tried again later: %s", error)
 
-    def _build(self, index: _ScopeIndex, source: Source) -> None:
+    def _build(self, index: _ScopeIndex, source: Source, tell: Tell = _untold) -> None:
         if self._folder is None:
-            self._grow(index, source)
+            self._grow(index, source, tell)
             return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         with only_builder(self._folder) as alone:
             self._adopt_file(index, source)
             if alone:  # else another process builds: its segment is adopted at the next look
-                self._grow(index, source)
+                self._grow(index, source, tell)
 
     def _adopt_file(self, index: _ScopeIndex, source: Source) -> None:
         """Use a newer segment that another process made."""
@@ -199,7 +206,7 @@ class VectorIndex:
         if found is not None and found.header.last_row > index.covered:
             index.adopt(found)
 
-    def _grow(self, index: _ScopeIndex, source: Source) -> None:
+    def _grow(self, index: _ScopeIndex, source: Source, tell: Tell) -> None:
         """Add the rows that are in no segment yet; one of too many removed rows is made anew."""
         old = index.segment
         if old is not None and _is_worn(old, source):
@@ -207,6 +214,7 @@ class VectorIndex:
         builder = Builder(source, index.scope, index.dimensions, old)
         published = len(builder)
         while builder.add_page(self._closing.is_set):
+            tell(len(builder))
             if len(builder) >= max(PUBLISHED_GROWTH * published, EXACT_ROWS):
                 published = len(builder)
                 self._publish(builder, index, source)

@@ -24,7 +24,7 @@ from ..embeddings.provider import Vector
 from .source import Scope, Source
 
 CONNECTIVITY = 16
-EXPANSION_ADD = 128
+EXPANSION_ADD = 64
 _FORMAT = 1
 _MAGIC = b"pattern-segment\n"
 _TRAILER = struct.Struct("<QII")

@@ -24,7 +24,7 @@ from ...filters import Filter
 from ...models import Agent
 from ...query import Bound, Count, Delete, Get, Query
 from ...schema import Table, all_tables, table_of
-from ..base import Capabilities
+from ..base import Capabilities, Progress
 from ..sql import Compiled, compile_query, quoted
 from . import ddl
 from .connection import Options, claim, connect, disconnect, prepare_file
@@ -253,16 +253,22 @@ class SqliteStore:
         self._check_open()
 
         def run(connection: apsw.Connection) -> None:
-            for table in all_tables():
-                if table.text is not None:
-                    index = quoted(ddl.text_table(table))
-                    connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
+            for index in _text_indexes():
+                connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
             connection.execute("VACUUM")
             with suppress(apsw.BusyError):  # somebody still reads the log; it shrinks later
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
         await self._writer.submit(Alone(run, savepoint=False))
         await asyncio.to_thread(partial(self._vectors.sweep, whole=True))
+
+    async def optimize(self, *, progress: Progress | None = None) -> None:
+        """See ``DatabaseBackend.optimize``: merge the text indexes and build vector segments."""
+        self._check_open()
+        await self._run_statements(
+            [f"INSERT INTO {index} ({index}) VALUES ('optimize')" for index in _text_indexes()]
+        )
+        await self._vectors.build(progress)
 
     async def describe(self) -> dict[str, Any]:
         """Sizes and versions, for ``pattern status``."""
@@ -451,6 +457,10 @@ def _fetch(
         row = rows.fetchone()
         return None if row is None else read(row)
     return [read(row) for row in rows.fetchall()]
+
+
+def _text_indexes() -> list[str]:
+    return [quoted(ddl.text_table(table)) for table in all_tables() if table.text is not None]
 
 
 def _erases_an_agent(query: Query) -> bool:

@@ -12,13 +12,14 @@ from typing import Any
 import apsw
 
 from ...embeddings.provider import Vector
-from ...errors import PatternError
+from ...errors import PatternError, QueryFailed
 from ...filters import And, Comparison, Filter, In, Param
 from ...models import Embedding
 from ...schema import Table, table_of
 from ...vectors import Accepted, Row, Scope, VectorIndex
 from ...vectors.index import EXACT_ROWS
 from ...vectors.source import PAGE_ROWS, best_items, scored
+from ..base import Progress
 from ..sql import Compiled, Statement, encode_json, quoted
 from .connection import Options, connect, disconnect
 from .ddl import removals_table
@@ -38,8 +39,8 @@ _REMOVALS = f"SELECT pk, removed FROM {_LOG} WHERE pk > ? ORDER BY pk"
 _LAST_REMOVAL = f"SELECT coalesce(max(pk), 0) FROM {_LOG}"
 _REMOVED = f"SELECT removed FROM {_LOG} WHERE removed IN {_LISTED}"
 _LARGE = (
-    "SELECT agent_id, kind FROM embeddings WHERE space = ? GROUP BY agent_id, kind "
-    "HAVING count(*) > ?"
+    "SELECT space, agent_id, kind, count(*), min(length(vector)) / 4 FROM embeddings "
+    "GROUP BY space, agent_id, kind HAVING count(*) > ?"
 )
 _DATABASE_ID = "SELECT database_id FROM system_metadata"
 
@@ -181,15 +182,27 @@ class VectorSearch:
 
         return await self._read(run)  # type: ignore[no-any-return]
 
-    async def build(self, space: int, dimensions: int) -> None:
-        """Bring the segments of a space up to date now. Raises ``QueryFailed``."""
+    async def build(self, progress: Progress | None) -> None:
+        """Bring the segments of all scopes up to date. Raises ``QueryFailed``."""
+        scopes = await self._read(_large_scopes)
+        total, done = sum(rows for _, _, rows in scopes), 0
+        for scope, dimensions, rows in scopes:
 
-        def run(connection: apsw.Connection) -> list[Scope]:
-            rows: Any = connection.execute(_LARGE, (space, EXACT_ROWS)).fetchall()
-            return [Scope(space, agent, kind) for agent, kind in rows]
+            def tell(built: int, before: int = done) -> None:
+                if progress is not None:
+                    progress(min(before + built, total), total)
 
-        for scope in await self._read(run):
-            await asyncio.to_thread(self._index.build, scope, dimensions)
+            await asyncio.to_thread(self._build, scope, dimensions, tell)
+            done += rows
+
+    def _build(self, scope: Scope, dimensions: int, tell: Callable[[int], None]) -> None:
+        try:
+            self._index.build(scope, dimensions, tell)
+        except OSError as error:
+            raise QueryFailed(
+                "A vector segment cannot be written beside the database; make room, or give this "
+                "user the right to write there."
+            ) from error
 
     def sweep(self, *, whole: bool = False) -> None:
         """Remove the segments of scopes that are gone; ``whole``: those of removed rows too."""
@@ -287,6 +300,12 @@ def _shared(
         (encode_json(list(agent_ids)), table.text.kind, space),
     ).fetchall()
     return list(rows)
+
+
+def _large_scopes(connection: apsw.Connection) -> list[tuple[Scope, int, int]]:
+    """(scope, dimensions, rows) of each that is worth a segment."""
+    rows: Any = connection.execute(_LARGE, (EXACT_ROWS,)).fetchall()
+    return [(Scope(space, agent, kind), width, count) for space, agent, kind, count, width in rows]
 
 
 def _values(scope: Scope) -> tuple[int, str, str]:
