@@ -29,7 +29,7 @@ from ..sql import Compiled, compile_query, quoted
 from . import ddl
 from .connection import Options, claim, connect, disconnect, prepare_file
 from .failures import driver_errors
-from .text import compile_text_search
+from .text import TextSearch
 from .vectors import VectorSearch
 from .writer import Alone, End, Held, Job, Run, Writer
 from .writes import write_one, write_run
@@ -74,6 +74,7 @@ class SqliteStore:
             raise
         self._writer = Writer(writing, name="pattern-db-writer")
         self._readers = ThreadPoolExecutor(options.readers, "pattern-db-reader")
+        self._text = TextSearch()
         self._vectors = VectorSearch(self._read, options)
 
     @classmethod
@@ -304,7 +305,7 @@ class SqliteStore:
         """See ``TextStore.text_search``."""
         if not terms:
             return []
-        run = compile_text_search(
+        run = self._text.compile(
             table,
             terms,
             agent_ids=agent_ids,
