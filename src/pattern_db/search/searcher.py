@@ -19,7 +19,6 @@ from ..models import (
     Agent,
     BatchStatus,
     Conversation,
-    Embedding,
     MemoryBlock,
     Message,
     MessageBatch,
@@ -51,13 +50,6 @@ _OPEN_BATCHES = (
     .limit(100_000)
 )
 _IN_BATCHES = select(Message).where(_M.batch_id.in_(param("batches"))).only(_M.id).limit(100_000)
-_E = columns_of(Embedding)
-_VECTORS = (
-    select(Embedding)
-    .where(_E.item_id.in_(param("ids")), _E.kind == param("kind"), _E.space == param("space"))
-    .only(_E.item_id, _E.vector)
-    .limit(100_000)
-)
 _SHARED = select(SharedBlock).where(columns_of(SharedBlock).agent_id.in_(param("agent_ids")))
 _BESIDE = (
     select(Message)
@@ -135,6 +127,21 @@ class Searcher:
             )
             for best in ranked
         ]
+
+    async def _diverse(
+        self, ranked: list[Ranked], found: dict[str, _Found], options: SearchOptions
+    ) -> list[Ranked]:
+        """The best of the ranked that differ from each other, in the order they are chosen."""
+        from . import diversity
+
+        return await diversity.choose(
+            self._store,
+            ranked[: max(CANDIDATES, options.limit)],
+            space=self._indexer.space,
+            earlier={kind: of_kind.earlier for kind, of_kind in found.items()},
+            diversity=options.diversity,
+            limit=options.limit,
+        )
 
     async def _check_scope(self, agent_ids: Sequence[str], options: SearchOptions) -> None:
         """Raises ``NotFound`` for an agent that is not there or not active, or a conversation."""
@@ -277,44 +284,6 @@ class Searcher:
             found.earlier[row.item_id].append(piece)
             near = float(piece @ vector)
             found.dense[row.item_id] = max(near, found.dense.get(row.item_id, -1.0))
-
-    async def _diverse(
-        self, ranked: Sequence[Ranked], found: dict[str, _Found], options: SearchOptions
-    ) -> list[Ranked]:
-        """The best of the ranked that differ from each other, in the order they are chosen."""
-        from . import diversity, words
-
-        pool = ranked[: max(CANDIDATES, options.limit)]
-        vectors = await self._vectors_of(pool, found)
-        chosen = diversity.select(
-            [each.score for each in pool],
-            [vectors.get((each.candidate.kind, each.candidate.item_id)) for each in pool],
-            [words.telling_words(each.candidate.text) for each in pool],
-            diversity=options.diversity,
-            limit=options.limit,
-        )
-        return [pool[place] for place in chosen]
-
-    async def _vectors_of(
-        self, pool: Sequence[Ranked], found: dict[str, _Found]
-    ) -> dict[tuple[str, str], Vector]:
-        """The vector of each item that has one, by its kind and id."""
-        import numpy as np
-
-        from . import diversity
-
-        pieces: dict[tuple[str, str], list[Vector]] = {}
-        for kind, of_kind in found.items():
-            ids = {each.candidate.item_id for each in pool if each.candidate.kind == kind}
-            stored = list(ids - of_kind.earlier.keys())
-            if self._indexer.space is not None and stored:
-                rows = await self._store.execute(
-                    _VECTORS, kind=kind, space=self._indexer.space, ids=stored
-                )
-                for id, vector in rows:
-                    pieces.setdefault((kind, id), []).append(np.frombuffer(vector, "<f4"))
-            pieces |= {(kind, id): of_kind.earlier[id] for id in ids & of_kind.earlier.keys()}
-        return {key: diversity.mean_vector(given) for key, given in pieces.items() if given}
 
     async def _add_neighbours(self, found: _Found, hidden: Sequence[str]) -> None:
         """Offer the turns beside the best candidates too."""
