@@ -260,7 +260,7 @@ async def test_what_is_not_embedded_is_not_found_by_what_it_says_today(
     ]
     calendar.day(2)
     for block in blocks:
-        await db.memory.update(block.id, content="The dog ate a whole cake.")
+        await db.memory.update(block.id, content="late trains, due dog cake")
     hits = await db.search(flux.id, "late dog cake", mode="semantic", as_of=moment)
     assert texts(hits) == ["Trains are late."]
     hits = await db.search(flux.id, "late trains, due dog cake", as_of=moment)
