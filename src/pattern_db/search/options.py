@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from ..validation import (
     check_time,
 )
 from .metadata import check_metadata, condition_of, tests_of, values_of
+from .past import theirs
 
 Mode = Literal["hybrid", "semantic", "keyword"]
 MODES = ("hybrid", "semantic", "keyword")
@@ -46,7 +47,10 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """One scope for both sides of a search. Filters only find what has the field they ask for."""
+    """One scope for both sides of a search. Filters only find what has the field they ask for.
+
+    ``as_of`` is a time in the past: what was known then. ``diversity`` is in 0…1, 0 for none.
+    """
 
     kinds: tuple[str, ...]
     limit: int = DEFAULT_HITS
@@ -59,6 +63,8 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Json | None = None
     conversation_id: str | None = None
     include_archived: bool = True
+    as_of: datetime | None = None
+    diversity: float = 0.0
 
     @classmethod
     def of(cls, given: dict[str, Any], *, kind: str | None = None) -> SearchOptions:
@@ -72,16 +78,28 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
         kinds = tuple(SEARCHABLE) if kind is None else (kind,)
         return cls(**{"kinds": kinds, **checked})
 
-    def condition(self, table: Table) -> tuple[Filter | None, dict[str, Any]] | None:
-        """The filter for the rows of one table and its values; ``None`` if no row can meet it."""
+    def condition(
+        self, table: Table, *, without: Collection[str] = ()
+    ) -> tuple[Filter | None, dict[str, Any]] | None:
+        """The filter for the rows of one table and its values; ``None`` if no row can meet it.
+
+        The filter of ``as_of`` also needs the value ``agent_ids``. ``without`` names options to
+        leave aside.
+        """
         columns = {column.name for column in table.columns}
-        used = tuple(name for name in _FILTERS if self._asks(name))
+        used = tuple(name for name in _NEEDS if name not in without and self._asks(name))
         if any(_NEEDS[name] not in columns for name in used if name != "include_archived"):
             return None
         used = tuple(name for name in used if _NEEDS[name] in columns)
         tests = tests_of(self.metadata or {})
         condition = _condition(table, used, tuple(operator for _, operator, _ in tests))
         return condition, {name: getattr(self, name) for name in used} | values_of(tests)
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether a time lies in the asked range."""
+        return (self.since is None or self.since <= moment) and (
+            self.until is None or moment < self.until
+        )
 
     def _asks(self, name: str) -> bool:
         value = getattr(self, name)
@@ -99,12 +117,22 @@ _NEEDS = {
     "metadata": "metadata",
     "conversation_id": "conversation_id",
     "include_archived": "is_archived",
+    "as_of": "created_at",
 }
+"""The column that a row must have to meet an option."""
 
 
 def _time_column(table: Table) -> str:
     """A block is as old as its text; everything else as its creation."""
     return "updated_at" if table.name == "memory_blocks" else "created_at"
+
+
+def _known_by(table: Table) -> Filter:
+    """The row was there by then, and is as it was: of blocks those that did not change since."""
+    blocks = table.name == "memory_blocks"
+    column = table.column("updated_at" if blocks else "created_at")
+    by_then: Filter = column <= param("as_of")
+    return by_then & theirs() if blocks else by_then
 
 
 _FILTERS: dict[str, Any] = {
@@ -115,6 +143,7 @@ _FILTERS: dict[str, Any] = {
     "tags": lambda _t: JsonContains("metadata", "tags", param("tags")),
     "conversation_id": lambda t: t.column("conversation_id") == param("conversation_id"),
     "include_archived": lambda t: t.column("is_archived") == False,  # noqa: E712
+    "as_of": _known_by,
 }
 
 
@@ -171,6 +200,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _diversity(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidValue("diversity", "it must be a number from 0 to 1.")
+    return float(value)
+
+
 _CHECKS: dict[str, Any] = {
     "kinds": _kinds,
     "limit": _limit,
@@ -183,4 +218,6 @@ _CHECKS: dict[str, Any] = {
     "metadata": check_metadata,
     "conversation_id": lambda value: check_id("conversation_id", value),
     "include_archived": _flag,
+    "as_of": lambda value: check_time("as_of", value),
+    "diversity": _diversity,
 }

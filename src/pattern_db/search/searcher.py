@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..embeddings.indexing import SEARCHABLE, Indexer
-from ..embeddings.texts import shown_text
+from ..embeddings.provider import Vector
+from ..embeddings.texts import said_text, shown_text
 from ..engines.base import Store
 from ..errors import NotFound, Unsupported
 from ..filters import Filter, NotInQuery
-from ..models import Agent, BatchStatus, Conversation, Message, MessageBatch, SharedBlock
+from ..models import (
+    Agent,
+    BatchStatus,
+    Conversation,
+    MemoryBlock,
+    Message,
+    MessageBatch,
+    SharedBlock,
+)
 from ..query import Get, param, select
 from ..schema import Table, columns_of, table_of
 from ..validation import MAX_QUERY_CHARS, check_text
 from .options import Hit, Mode, SearchOptions, agents_of
+from .past import MOST_EMBEDDED, changed_blocks
 
 if TYPE_CHECKING:
-    from .ranking import Candidate
+    from .ranking import Candidate, Ranked
 
 CANDIDATES = 250
 """How many items each side offers for ranking."""
@@ -31,7 +42,7 @@ REACH = 2
 
 _AGENT, _CONVERSATION = Get(table_of(Agent)), Get(table_of(Conversation))
 _M, _B = columns_of(Message), columns_of(MessageBatch)
-_MESSAGES = table_of(Message)
+_MESSAGES, _BLOCKS = table_of(Message), table_of(MemoryBlock)
 _OPEN_BATCHES = (
     select(MessageBatch)
     .where(_B.agent_id.in_(param("agent_ids")), _B.status == BatchStatus.OPEN)
@@ -61,6 +72,8 @@ class _Found(msgspec.Struct):
     text: dict[str, float] = {}
     dense: dict[str, float] = {}
     items: dict[str, Any] = {}
+    earlier: dict[str, list[Vector]] = {}
+    """Items whose vectors in the database are not of the text that counts, with vectors of it."""
 
 
 class Searcher:
@@ -98,7 +111,11 @@ class Searcher:
         offered = _offered(found)
         speakers = {candidate.speaker for candidate in offered if candidate.speaker}
         question = ranking.analyze(query, speakers)
-        ranked = ranking.rank(question, offered, mode=mode, limit=options.limit)
+        ranked = ranking.rank(
+            question, offered, mode=mode, limit=None if options.diversity else options.limit
+        )
+        if options.diversity:
+            ranked = await self._diverse(ranked, found, options)
         items = {(kind, id): item for kind, f in found.items() for id, item in f.items.items()}
         return [
             Hit(
@@ -110,6 +127,21 @@ class Searcher:
             )
             for best in ranked
         ]
+
+    async def _diverse(
+        self, ranked: list[Ranked], found: dict[str, _Found], options: SearchOptions
+    ) -> list[Ranked]:
+        """The best of the ranked that differ from each other, in the order they are chosen."""
+        from . import diversity
+
+        return await diversity.choose(
+            self._store,
+            ranked[: max(CANDIDATES, options.limit)],
+            space=self._indexer.space,
+            earlier={kind: of_kind.earlier for kind, of_kind in found.items()},
+            diversity=options.diversity,
+            limit=options.limit,
+        )
 
     async def _check_scope(self, agent_ids: Sequence[str], options: SearchOptions) -> None:
         """Raises ``NotFound`` for an agent that is not there or not active, or a conversation."""
@@ -135,9 +167,14 @@ class Searcher:
         for kind in options.kinds:
             scope = options.condition(SEARCHABLE[kind])
             if scope is not None:
-                found[kind] = _Found(SEARCHABLE[kind], *scope)
+                condition, params = scope
+                params["agent_ids"] = agent_ids
+                found[kind] = _Found(SEARCHABLE[kind], condition, params)
         await asyncio.gather(
-            *(self._gather(agent_ids, f, terms, vector, mode, hidden) for f in found.values())
+            *(
+                self._gather(agent_ids, f, terms, vector, mode, hidden, options)
+                for f in found.values()
+            )
         )
         return found
 
@@ -157,6 +194,7 @@ class Searcher:
         vector: Any,
         mode: Mode,
         hidden: Sequence[str],
+        options: SearchOptions,
     ) -> None:
         """Fill in the candidates of one kind, their scores and rows."""
         scope: dict[str, Any] = {
@@ -177,23 +215,75 @@ class Searcher:
             else _nothing(),
         )
         found.text, found.dense = dict(text), dict(near)
-        found.items = await self._load(agent_ids, found.table, [*{**found.text, **found.dense}])
+        found.items = await self._load(found, [*{**found.text, **found.dense}], options.as_of)
         if found.table is _MESSAGES:
             await self._add_neighbours(found, hidden)
+        if found.table is _BLOCKS and options.as_of is not None:
+            await self._add_changed(agent_ids, found, terms, vector, mode, options)
         if dense and space is not None:
-            rest = [id for id in found.items if id not in found.dense]
+            rest = [id for id in found.items if id not in found.dense | found.earlier]
             found.dense |= await self._store.vector_scores(
                 found.table, vector, space=space, agent_ids=agent_ids, ids=rest
             )
 
-    async def _load(self, agent_ids: Sequence[str], table: Table, ids: list[str]) -> dict[str, Any]:
-        assert table.text is not None
+    async def _load(self, found: _Found, ids: list[str], as_of: datetime | None) -> dict[str, Any]:
+        """The rows of these ids that may be found and say something."""
+        assert found.table.text is not None
         if not ids:
             return {}
-        rows = await self._store.execute(
-            self._by_ids[table.text.kind], ids=ids, agent_ids=agent_ids
-        )
-        return {row.id: row for row in rows}
+        query = self._by_ids[found.table.text.kind]
+        if as_of is not None and found.condition is not None:
+            query = query.where(found.condition)  # a block may have changed a moment ago
+        rows = await self._store.execute(query, **{**found.params, "ids": ids})
+        return {row.id: row for row in rows if _says_something(row)}
+
+    async def _add_changed(
+        self,
+        agent_ids: Sequence[str],
+        found: _Found,
+        terms: Sequence[str],
+        vector: Vector | None,
+        mode: Mode,
+        options: SearchOptions,
+    ) -> None:
+        """Add the blocks that changed since, as they were."""
+        assert options.as_of is not None
+        scope = options.condition(found.table, without=("as_of", "since", "until"))
+        assert scope is not None, "what the blocks can meet they can meet without its times"
+        changed = [
+            past
+            for past in await changed_blocks(self._store, agent_ids, options.as_of, *scope)
+            if options.covers(past.block.updated_at) and _says_something(past.block)
+        ]
+        if not changed:
+            return
+        from . import words
+
+        blocks = {past.block.id: past.block for past in changed}
+        items = found.items | blocks
+        texts = {id: shown_text(item) for id, item in items.items()}
+        scores = words.word_scores(terms, texts)
+        earlier = [past.block for past in changed if not past.stored]
+        earlier.sort(key=lambda block: -scores.get(block.id, 0.0))
+        found.earlier = {block.id: [] for block in earlier}
+        if vector is not None:
+            await self._embed_earlier(earlier[:MOST_EMBEDDED], found, vector)
+        if mode != "semantic":
+            found.text = scores
+        known = found.text.keys() | found.dense.keys() | {p.block.id for p in changed if p.stored}
+        found.items = {id: item for id, item in items.items() if id in known}
+
+    async def _embed_earlier(
+        self, blocks: Sequence[MemoryBlock], found: _Found, vector: Vector
+    ) -> None:
+        """Vectors of texts that the database has none of, and how near they are."""
+        import numpy as np
+
+        for row in await self._indexer.embed_unstored(blocks):
+            piece = np.frombuffer(row.vector, "<f4")
+            found.earlier[row.item_id].append(piece)
+            near = float(piece @ vector)
+            found.dense[row.item_id] = max(near, found.dense.get(row.item_id, -1.0))
 
     async def _add_neighbours(self, found: _Found, hidden: Sequence[str]) -> None:
         """Offer the turns beside the best candidates too."""
@@ -229,7 +319,15 @@ class Searcher:
                 "ordinals": ordinals,
             },
         )
-        found.items |= {row.id: row for row in rows if row.id not in hidden}
+        found.items |= {
+            row.id: row for row in rows if row.id not in hidden and _says_something(row)
+        }
+
+
+def _says_something(item: Any) -> bool:
+    """A block without a text has nothing to find, only a name."""
+    said = said_text(item) if isinstance(item, Message) else item.content
+    return bool(said.strip())
 
 
 def _thread(message: Message) -> tuple[str, str | None]:
