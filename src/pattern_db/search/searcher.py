@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -76,8 +76,15 @@ class Searcher:
             for kind, table in SEARCHABLE.items()
         }
 
-    async def search(self, agent_id: str, query: str, options: SearchOptions) -> list[Hit]:
-        """See ``PatternDB.search``."""
+    async def search(
+        self,
+        agent_id: str,
+        query: str,
+        options: SearchOptions,
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Hit]:
+        """See ``PatternDB.search``; ``weights`` are those of ``ranking.rank``."""
         check_text("query", query, at_most=MAX_QUERY_CHARS)
         agent = await self._store.execute(_AGENT, id=check_id("agent_id", agent_id))
         if agent is None or not agent.is_active:
@@ -97,7 +104,7 @@ class Searcher:
         offered = _offered(found)
         speakers = {candidate.speaker for candidate in offered if candidate.speaker}
         question = ranking.analyze(query, speakers)
-        ranked = ranking.rank(question, offered, mode=mode, limit=options.limit)
+        ranked = ranking.rank(question, offered, mode=mode, limit=options.limit, weights=weights)
         items = {(kind, id): item for kind, f in found.items() for id, item in f.items.items()}
         return [
             Hit(
