@@ -109,6 +109,9 @@ async def use_everything(db: PatternDB, new: Planted) -> None:
     await db.memory.undo(block.id)
     note = await db.archival.create(flux.id, f"{new()} {new()}", chunk_chars=40, id=new())
     await db.archival.read(note.id)
+    await db.archival.create_many(
+        flux.id, [{"content": new.spiked(), "id": new()}], skip_existing=True
+    )
     await db.tool_calls.create(
         flux.id, tool_name=new(), parameters={new(): 1}, result=new(), error=new.spiked()
     )

@@ -57,6 +57,8 @@ async def evaluate_beir(
     ``pattern_db.open`` and ``search`` raise.
     """
     wanted_ks, ways = checked_ks(ks, at_most=LARGEST_K), ways_of(mode, ablate=ablate)
+    if not split or Path(split).name != split:
+        raise InvalidValue("split", "name a split, such as test, dev or train.")
     collection = await asyncio.to_thread(_collection, Path(folder), split)
     tell = progress or (lambda _step, _done, _total: None)
     async with opened(database, embeddings, ways) as db:
@@ -88,8 +90,6 @@ def _collection(folder: Path, split: str) -> Collection:
 
 
 def _judgements(folder: Path, split: str) -> Path:
-    if not split or Path(split).name != split:
-        raise InvalidValue("split", "name a split, such as test, dev or train.")
     splits = folder / JUDGEMENTS
     if not splits.is_dir():
         alone = folder / f"{JUDGEMENTS}.tsv"
