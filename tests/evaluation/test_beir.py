@@ -43,6 +43,12 @@ async def test_the_query_itself_is_no_hit_and_takes_no_place(tmp_path: Path) -> 
     assert (await evaluated(folder, ks=[1])).overall.recall == {1: 0.5}
 
 
+async def test_a_blank_query_finds_nothing(tmp_path: Path, provider: EmbeddingProvider) -> None:
+    folder = beir(tmp_path, queries=[{"_id": "q", "text": " "}], judged=f"{HEAD}q\tA\t1\n")
+    report = await evaluated(folder, mode="all", embeddings=Shared(provider))
+    assert [r.overall.recall[10] for r in report.rankings] == [0.0, 0.0, 0.0]
+
+
 async def test_ids_are_not_found_as_text(tmp_path: Path) -> None:
     folder = beir(
         tmp_path,
@@ -127,6 +133,7 @@ async def test_each_part_of_the_score_is_left_out_once(
         ("qrels/test.tsv", "", r"test\.tsv: the file is empty"),
         ("qrels/test.tsv", f"{HEAD}q1\tA\n", r"test\.tsv, line 2: expected query, document and"),
         ("qrels/test.tsv", f"{HEAD}q1\tA\tgood\n", r"test\.tsv, line 2: expected query, document"),
+        ("qrels/test.tsv", f"{HEAD}q1\tA\t1{'0' * 400}\n", r"test\.tsv, line 2: expected query"),
         ("qrels/test.tsv", "q1 A 1\n", r"test\.tsv, line 1: .* with tabs between them"),
         ("qrels/test.tsv", HEAD, r"no query has a relevant document"),
     ],

@@ -152,6 +152,12 @@ async def test_impossible_options_are_refused(
         ({"documents": ""}, r"cran\.all\.1400: the file is empty"),
         ({"documents": "words\n"}, r"cran\.all\.1400, line 1: expected a line such as `\.I 1`"),
         ({"documents": ".I one\n"}, r"line 1: expected a number after `\.I`"),
+        ({"documents": f".I {'1' * 5000}\n"}, r"line 1: expected a number after `\.I`"),
+        (
+            {"documents": f"{CRANFIELD}.I 9\n.W\n\0\n"},
+            r"line 29: .*'text': it holds a NUL character",
+        ),
+        ({"graded": f"1 0 1 {'1' * 5000}\n"}, r"line 1: expected `query 0 document grade`"),
         ({"documents": ".I 1\n.I 1\n"}, r"line 2: there is a document 1 before this one"),
         ({"documents": "\xff"}, r"cran\.all\.1400, line 1"),
         ({"graded": "1 0 1 1\n9 0 1 1\n"}, r"line 2: expected the number of a query, 1 to 3"),

@@ -24,6 +24,7 @@ from .asking import FilePath, ModeChoice, Progress, checked_ks, opened, ways_of
 from .documents import (
     DOCUMENT_KS,
     LARGEST_K,
+    MAX_NUMBER_CHARS,
     Collection,
     Document,
     Page,
@@ -178,7 +179,7 @@ def _judgement(source: Source, line: int, fields: Sequence[str]) -> tuple[str, s
     """Query, document and grade; no grade in a line of heads, which is the first or none."""
     query, document, score = fields if len(fields) == 3 else ("", "", "")
     try:
-        grade = int(score)
+        grade = int(score if len(score) <= MAX_NUMBER_CHARS else "")
     except ValueError:
         if line == 1 and len(fields) == 3:
             return query, document, None

@@ -26,6 +26,7 @@ from .asking import FilePath, ModeChoice, Progress, checked_ks, opened, ways_of
 from .documents import (
     DOCUMENT_KS,
     LARGEST_K,
+    MAX_NUMBER_CHARS,
     Collection,
     Document,
     Page,
@@ -148,7 +149,7 @@ def _entries(source: Source) -> Iterator[_Entry]:
 
 
 def _number(source: Source, text: str, line: int) -> str:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_CHARS):
         raise source.failure(f"line {line}", "expected a number after `.I`")
     return str(int(text))
 
@@ -190,7 +191,7 @@ def _queries(source: Source, texts: Sequence[str], documents: set[str]) -> list[
 def _judgement(source: Source, line: int, fields: Sequence[str]) -> tuple[int, str, int]:
     """Query, document and grade; of four fields the last is a grade, of three a code."""
     try:
-        numbers = [int(field) for field in fields]
+        numbers = [int(field if len(field) <= MAX_NUMBER_CHARS else "") for field in fields]
     except ValueError:
         numbers = []
     if len(numbers) == 4:

@@ -24,6 +24,7 @@ from pattern_db.search.options import MOST_HITS
 from pattern_db.service import PatternDB
 from pattern_db.transfer.reading import Source
 from pattern_db.transfer.run import Options, Run
+from pattern_db.validation import check_text
 
 from .asking import (
     Inquiries,
@@ -37,6 +38,9 @@ from .asking import (
 from .ndcg import ndcg_at
 from .recall import recall_at
 from .report import DocumentReport, Environment
+
+MAX_NUMBER_CHARS = 9
+"""How long a number in a file of numbers may be."""
 
 DOCUMENT_KS = (1, 5, 10, 20, 50, 100)
 LARGEST_K = MOST_HITS - 1
@@ -163,6 +167,9 @@ def _digest(corpus: Source) -> str:
 
 async def _store(run: Run, documents: Sequence[Document], ingested: _Ingested) -> None:
     told = [document for document in documents if document.text.strip()]
+    for document in told:
+        with run.at(document.place):
+            check_text("text", document.text)
     written = await run.db.archival.create_many(
         ingested.agent_id,
         [

@@ -82,7 +82,7 @@ def _speed(report: LocomoReport | DocumentReport) -> Iterator[str]:
     if rate is not None:
         yield f"ingest: {rate:.0f} {what}/s ({report.ingest_seconds:.1f} s, vectors included)"
     for ranking in report.rankings:
-        if ranking.name == "hybrid" or not ranking.name.startswith("without "):
+        if not ranking.name.startswith("without "):
             yield from _latencies(ranking, of=f", {ranking.name}" if report.others else "")
 
 
