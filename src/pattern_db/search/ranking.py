@@ -192,17 +192,19 @@ def rank(
     *,
     mode: Mode = "hybrid",
     limit: int | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Ranked]:
     """Order candidates best first, ties by recency and then id, whatever order they come in.
 
     Semantic mode leaves out those without a vector and keyword mode those the text search did not
-    find; all of them serve as context for the turns beside them.
+    find; all of them serve as context for the turns beside them. ``weights`` stand in for those of
+    the mode, to measure what a part is worth.
     """
     if not candidates:
         return []
     pool = sorted(candidates, key=lambda candidate: candidate.item_id)
     pool.sort(key=lambda candidate: candidate.created_at, reverse=True)
-    parts = _parts(question, pool, WEIGHTS[mode])
+    parts = _parts(question, pool, WEIGHTS[mode] if weights is None else weights)
     score = np.zeros(len(pool)) + np.round(sum(parts.values()), 9)
     order = np.argsort(-score, kind="stable").tolist()
     best = [i for i in order if _eligible(pool[i], mode)][:limit]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,14 @@ class Searcher:
         }
 
     async def search(
-        self, agent_id: str | Sequence[str], query: str, options: SearchOptions
+        self,
+        agent_id: str | Sequence[str],
+        query: str,
+        options: SearchOptions,
+        *,
+        weights: Mapping[str, float] | None = None,
     ) -> list[Hit]:
-        """See ``PatternDB.search``."""
+        """See ``PatternDB.search``; ``weights`` are those of ``ranking.rank``."""
         check_text("query", query, at_most=MAX_QUERY_CHARS)
         agent_ids = agents_of(agent_id)
         await self._check_scope(agent_ids, options)
@@ -111,9 +116,8 @@ class Searcher:
         offered = _offered(found)
         speakers = {candidate.speaker for candidate in offered if candidate.speaker}
         question = ranking.analyze(query, speakers)
-        ranked = ranking.rank(
-            question, offered, mode=mode, limit=None if options.diversity else options.limit
-        )
+        limit = None if options.diversity else options.limit
+        ranked = ranking.rank(question, offered, mode=mode, limit=limit, weights=weights)
         if options.diversity:
             ranked = await self._diverse(ranked, found, options)
         items = {(kind, id): item for kind, f in found.items() for id, item in f.items.items()}
