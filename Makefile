@@ -5,7 +5,7 @@ RUN_LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-failed test-quick check bench lock clean
+.PHONY: demo test test-failed test-quick check bench bench-peers lock clean
 
 demo: .venv/.demo
 	$(BIN)/pattern demo
@@ -29,6 +29,9 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-peers: .venv/.dev
+	$(BIN)/python benchmarks/peers.py $(ARGS)
 
 lock: .venv/.dev
 	$(BIN)/python scripts/lock.py
