@@ -127,8 +127,8 @@ def setting(measured: dict[str, Any], source: str) -> str:
         f"{counts['stored']:,} items × {measured['dimensions']} dimensions, "
         f"{measured['agents']} agents, medians of {measured['rounds']} rounds on "
         f"{machine['cpu']}, Python {machine['python']}, {machine['system']}; seed "
-        f"{measured['seed']}, commit `{measured['commit']}`; writing 4 KiB through to the disk took "
-        f"{min(syncs):.2g}–{max(syncs):.2g} ms during the run. Raw rounds: "
+        f"{measured['seed']}, commit `{measured['commit']}`; writing 4 KiB through to the "
+        f"disk took {min(syncs):.2g}–{max(syncs):.2g} ms during the run. Raw rounds: "
         f"`benchmarks/results/{source}`."
     )
 

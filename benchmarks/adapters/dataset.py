@@ -94,10 +94,10 @@ class Truth:
         self._cosines = {"search": cosines, "search_in": np.where(mine, cosines, -np.inf)}
 
     def recall(self, act: str, found: list[list[str]], k: int) -> float:
-        """The mean share of the exact ``k`` nearest that was found."""
+        """The mean share of the exact ``k`` nearest that was found, over the queries asked."""
         best = np.argpartition(-self._cosines[act], k, axis=1)[:, :k]
         shares = [
             len(set(self._ids[row]) & set(ids[:k])) / k
-            for row, ids in zip(best, found, strict=True)
+            for row, ids in zip(best, found, strict=False)
         ]
         return float(np.mean(shares))
