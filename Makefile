@@ -37,7 +37,7 @@ lock: .venv/.dev
 	$(BIN)/python scripts/lock.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv benchmarks/.peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pattern-db needs Python 3.11 or newer; name one with make PYTHON=…")'

@@ -69,6 +69,7 @@ def growth(curves: dict[str, list[dict[str, float]]]) -> plt.Figure:
     axis.set_ylabel("p50, ms")
     axis.xaxis.set_major_formatter(LABELS)
     axis.yaxis.set_major_formatter(LABELS)
+    axis.yaxis.set_minor_formatter(LABELS)
     axis.grid(visible=True, which="major", alpha=0.3)
     axis.legend()
     return figure
