@@ -69,7 +69,12 @@ def _cell(work: Work, rows: dict[str, Any], ours: dict[str, Any] | None) -> str:
     if "recall" in row:
         figure += f", recall {_share(row['recall'])}"
     against = None if ours is None else ratio(work, ours, rows)
-    return figure if against is None else f"**{against:.2g} ×** ({figure})"
+    return figure if against is None else f"**{_times(against)}** ({figure})"
+
+
+def _times(ratio: float) -> str:
+    """Two digits, and never an exponent."""
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2g} ×"
 
 
 def _figure(value: float, unit: str) -> str:
@@ -96,7 +101,9 @@ def behind(measured: dict[str, Any]) -> str:
             and against > 1
         ]
         if ahead:
-            named = ", ".join(f"{label} {against:.2g} ×" for against, label in sorted(ahead)[::-1])
+            named = ", ".join(
+                f"{label} {_times(against)}" for against, label in sorted(ahead)[::-1]
+            )
             lines.append(f"- **{work.title}**: {named}")
     return "\n".join(lines) or "Nowhere, in this run."
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 import peers_table
 
@@ -25,13 +26,13 @@ LABELS = FuncFormatter(lambda value, _: f"{value:g}" if value < 1000 else f"{val
 def peers(measured: dict[str, Any]) -> plt.Figure:
     """One panel for each work: how long it takes with each product, ours in another colour."""
     rows = -(-len(peers_table.WORKS) // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(10, 2.6 * rows), layout="constrained")
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(12, 2.6 * rows), layout="constrained")
     for work, axis in zip(peers_table.WORKS, axes.flat, strict=False):
         _panel(axis, work, measured["peers"])
     counts = measured["counts"]
     figure.suptitle(
         f"{counts['stored']:,} items of {measured['dimensions']} dimensions, "
-        f"{measured['agents']} agents, medians of {measured['rounds']} rounds; log scale"
+        f"{measured['agents']} agents, medians of {measured['rounds']} round(s); log scale"
     )
     return figure
 
@@ -50,8 +51,10 @@ def _panel(axis: plt.Axes, work: peers_table.Work, products: dict[str, Any]) -> 
         bars, [f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in values], padding=3
     )
     axis.set_xscale("log")
-    axis.margins(x=0.25)
+    if values:  # from a whole decade on: near values shall not look far apart
+        axis.set_xlim(10 ** (math.floor(math.log10(min(values))) - 1), max(values) * 8)
     axis.xaxis.set_major_formatter(LABELS)
+    axis.xaxis.set_minor_formatter(NullFormatter())
     better = "less is better" if work.slower_is_larger else "more is better"
     axis.set_title(f"{work.title}, {work.unit} ({better})", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)

@@ -12,6 +12,7 @@ import gc
 import inspect
 import json
 import platform
+import re
 import statistics
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -267,8 +268,8 @@ async def _row(
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())[:300]
+    """An error in one line, without the paths in it."""
+    text = re.sub(r"(/[\w.+-]+){2,}(:\d+)*", "…", " ".join(str(error).split()))[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
