@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..embeddings.indexing import SEARCHABLE, Indexer
+from ..embeddings.provider import Vector
 from ..embeddings.texts import shown_text
 from ..engines.base import Store
 from ..errors import NotFound, Unsupported
@@ -28,6 +29,8 @@ NEIGHBOURS_OF = 100
 """For how many of the best candidates the turns beside them are offered too."""
 REACH = 2
 """How far beside, in turns."""
+NAMED_BY = 100
+"""How many of the turns that the text search finds tell who speaks."""
 
 _AGENT, _CONVERSATION = Get(table_of(Agent)), Get(table_of(Conversation))
 _M, _B = columns_of(Message), columns_of(MessageBatch)
@@ -39,6 +42,7 @@ _OPEN_BATCHES = (
     .limit(100_000)
 )
 _IN_BATCHES = select(Message).where(_M.batch_id.in_(param("batches"))).only(_M.id).limit(100_000)
+_SPEAKERS = select(Message).where(_M.id.in_(param("ids"))).only(_M.speaker).limit(1_000)
 _SHARED = select(SharedBlock).where(columns_of(SharedBlock).agent_id.in_(param("agent_ids")))
 _BESIDE = (
     select(Message)
@@ -61,6 +65,20 @@ class _Found(msgspec.Struct):
     text: dict[str, float] = {}
     dense: dict[str, float] = {}
     items: dict[str, Any] = {}
+
+
+class _Vectors:
+    """The vectors of a question, each form of it embedded once."""
+
+    def __init__(self, indexer: Indexer):
+        self._indexer = indexer
+        self._asked: dict[str, asyncio.Task[Vector | None]] = {}
+
+    async def of(self, text: str) -> Vector | None:
+        """The vector of one form of the question."""
+        if text not in self._asked:
+            self._asked[text] = asyncio.ensure_future(self._indexer.embed_query(text))
+        return await self._asked[text]
 
 
 class Searcher:
@@ -129,7 +147,7 @@ class Searcher:
         options: SearchOptions,
         mode: Mode,
     ) -> dict[str, _Found]:
-        vector = await self._indexer.embed_query(query) if mode != "keyword" else None
+        vectors = _Vectors(self._indexer)
         hidden = await self._incomplete(agent_ids) if "message" in options.kinds else []
         found: dict[str, _Found] = {}
         for kind in options.kinds:
@@ -137,7 +155,10 @@ class Searcher:
             if scope is not None:
                 found[kind] = _Found(SEARCHABLE[kind], *scope)
         await asyncio.gather(
-            *(self._gather(agent_ids, f, terms, vector, mode, hidden) for f in found.values())
+            *(
+                self._gather(agent_ids, f, query, terms, vectors, mode, hidden)
+                for f in found.values()
+            )
         )
         return found
 
@@ -153,8 +174,9 @@ class Searcher:
         self,
         agent_ids: Sequence[str],
         found: _Found,
+        query: str,
         terms: Sequence[str],
-        vector: Any,
+        vectors: _Vectors,
         mode: Mode,
         hidden: Sequence[str],
     ) -> None:
@@ -167,24 +189,43 @@ class Searcher:
             "exclude": hidden,
         }
         space = self._indexer.space
-        dense = vector is not None and space is not None
-        text, near = await asyncio.gather(
-            self._store.text_search(found.table, terms, **scope)
-            if mode != "semantic"
-            else _nothing(),
-            self._store.vector_search(found.table, vector, space=space, **scope)
-            if dense and space is not None
-            else _nothing(),
-        )
+        text = await self._text_search(found, terms, scope, mode)
+        vector = None
+        if mode != "keyword" and space is not None:
+            vector = await vectors.of(await self._asked(found, query, text))
+        near: list[tuple[str, float]] = []
+        if vector is not None and space is not None:
+            near = await self._store.vector_search(found.table, vector, space=space, **scope)
+        if mode == "semantic":
+            text = []
         found.text, found.dense = dict(text), dict(near)
         found.items = await self._load(agent_ids, found.table, [*{**found.text, **found.dense}])
         if found.table is _MESSAGES:
             await self._add_neighbours(found, hidden)
-        if dense and space is not None:
+        if vector is not None and space is not None:
             rest = [id for id in found.items if id not in found.dense]
             found.dense |= await self._store.vector_scores(
                 found.table, vector, space=space, agent_ids=agent_ids, ids=rest
             )
+
+    async def _text_search(
+        self, found: _Found, terms: Sequence[str], scope: dict[str, Any], mode: Mode
+    ) -> list[tuple[str, float]]:
+        if mode != "semantic":
+            return await self._store.text_search(found.table, terms, **scope)
+        if found.table is not _MESSAGES:
+            return []
+        return await self._store.text_search(found.table, terms, **{**scope, "limit": NAMED_BY})
+
+    async def _asked(self, found: _Found, query: str, text: Sequence[tuple[str, float]]) -> str:
+        """The query as it is embedded: for messages without the names of those who speak."""
+        if found.table is not _MESSAGES or not text:
+            return query
+        from .question import without_names
+
+        ids = [id for id, _ in text[:NAMED_BY]]
+        rows = await self._store.execute(_SPEAKERS, ids=ids)
+        return without_names(query, {row[0] for row in rows if row[0]})
 
     async def _load(self, agent_ids: Sequence[str], table: Table, ids: list[str]) -> dict[str, Any]:
         assert table.text is not None
@@ -251,10 +292,6 @@ def _mine(table: Table) -> list[Filter]:
     if table.text.shared_through is None:
         return [own]
     return [own | ~NotInQuery("id", _SHARED, "block_id")]
-
-
-async def _nothing() -> list[tuple[str, float]]:
-    return []
 
 
 def _offered(found: dict[str, _Found]) -> list[Candidate]:
