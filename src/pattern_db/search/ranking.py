@@ -26,6 +26,7 @@ How the weights were found, and what each part is worth, is in
 docs/explanation/decisions/ranking.md.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -73,7 +74,7 @@ WEIGHTS: Mapping[Mode, Mapping[str, float]] = {
         "dense": 3.0,
         "near": 3.0,
         "session": 2.5,
-        "phrase": 1.0,
+        "phrase": 0.75,
         "speaker": 3.0,
         "cue": 2.5,
         "date": 6.0,
@@ -83,6 +84,9 @@ WEIGHTS: Mapping[Mode, Mapping[str, float]] = {
     "semantic": {"dense": 2.5, "near": 1.5, "session": 1.5, "speaker": 1.0, "length": 1.0},
     "keyword": {"cover": 2.0, "text": 2.0, "answer": 1.0},
 }
+_ASCII_WORD = re.compile(rb"\w*")
+SPACE = ord(" ")
+
 DECAY = (1.0, 0.8, 0.7, 0.6)
 NEAR = 2
 REACH = len(DECAY) - 1
@@ -145,7 +149,7 @@ def rank(
         return []
     parts = _parts(question, candidates, WEIGHTS[mode] if weights is None else weights)
     scores = np.round(np.sum(list(parts.values()), axis=0), 9) + np.zeros(len(candidates))
-    best = _best(candidates, scores, [_eligible(each, mode) for each in candidates], limit)
+    best = _best(candidates, scores, _eligible(candidates, mode), limit)
     return [
         Ranked(
             candidates[i],
@@ -157,10 +161,9 @@ def rank(
 
 
 def _best(
-    pool: Sequence[Candidate], scores: Floats, eligible: Sequence[bool], limit: int | None
+    pool: Sequence[Candidate], scores: Floats, places: NDArray[np.intp], limit: int | None
 ) -> list[int]:
-    """The places of the best, in order."""
-    places = np.flatnonzero(eligible)
+    """The best of these places, in order."""
     if limit is not None and limit < len(places):
         last = np.partition(scores[places], -limit)[-limit] if limit else np.inf
         places = places[scores[places] >= last]
@@ -170,10 +173,13 @@ def _best(
     return best[:limit]
 
 
-def _eligible(candidate: Candidate, mode: Mode) -> bool:
+def _eligible(pool: Sequence[Candidate], mode: Mode) -> NDArray[np.intp]:
+    """The places of what may be found."""
+    if mode == "hybrid":
+        return np.arange(len(pool))
     if mode == "semantic":
-        return candidate.dense_score is not None
-    return mode == "hybrid" or candidate.text_score > 0
+        return np.flatnonzero([each.dense_score is not None for each in pool])
+    return np.flatnonzero([each.text_score > 0 for each in pool])
 
 
 def _parts(
@@ -220,12 +226,11 @@ class _Scene:
         at = order[np.minimum(inside, len(order) - 1)]
         return np.where((places[at] == wanted) & ~self.alone, at, len(places))
 
-    def beside(self, values: Floats, offset: int) -> Floats:
-        """The values of the turns ``offset`` later; 0 where there is none among the candidates."""
+    def beside(self, values: Floats, *offsets: int) -> list[Floats]:
+        """For each offset the values of the turns so much later; 0 where there is none."""
         nothing = np.zeros((*values.shape[:-1], 1))
         padded = np.concatenate([values, nothing], axis=-1)
-        found: Floats = padded[..., self._beside[REACH + offset]]
-        return found
+        return [padded.take(self._beside[REACH + offset], axis=-1) for offset in offsets]
 
     def mean_around(self, values: Floats, reach: int) -> Floats:
         """The mean of the values of the turns at most ``reach`` away, those that are there."""
@@ -236,12 +241,14 @@ class _Scene:
 
     @cached_property
     def texts(self) -> list[str]:
-        return [fold(candidate.text[:MAX_CHARS]) for candidate in self.pool]
+        lower = [candidate.text[:MAX_CHARS].lower() for candidate in self.pool]
+        return [text if text.isascii() else fold(text) for text in lower]
 
     @cached_property
-    def _joined(self) -> tuple[str, NDArray[np.int64]]:
-        """All texts in one, which ``str.find`` reads faster than any loop, and their ends."""
-        return "\n".join(self.texts), np.cumsum([len(text) + 1 for text in self.texts])
+    def _joined(self) -> tuple[bytes, NDArray[np.int64]]:
+        """All texts in one, which ``bytes.find`` reads faster than any loop, and their ends."""
+        encoded = [text.encode("utf-8", "replace") for text in self.texts]
+        return b"\n".join(encoded), np.cumsum([len(text) + 1 for text in encoded])
 
     def having(self, needles: Sequence[str], accept: Accepts | None = None) -> Floats:
         """A row a needle: 1 where it begins a word, one to accept where that is asked."""
@@ -249,7 +256,8 @@ class _Scene:
         rows = np.zeros((len(needles), len(self.pool)))
         for row, needle in zip(rows, needles, strict=True):
             positions = list(_occurrences(needle, joined, accept))
-            row[np.searchsorted(ends, positions, side="right")] = 1.0
+            if positions:
+                row[np.searchsorted(ends, positions, side="right")] = 1.0
         return rows
 
     @cached_property
@@ -275,14 +283,32 @@ class _Scene:
         return np.nan_to_num(spread)
 
 
-def _occurrences(needle: str, joined: str, accept: Accepts | None) -> Iterator[int]:
-    at = joined.find(needle)
+def _occurrences(needle: str, joined: bytes, accept: Accepts | None) -> Iterator[int]:
+    sought = needle.encode("utf-8", "replace")
+    at = joined.find(sought)
     while at >= 0:
-        if at == 0 or joined[at - 1] in " \n" or not WORD.match(joined, at - 1, at):
-            word = WORD.match(joined, at)
-            if word is not None and (accept is None or accept(needle, word.group())):
-                yield at
-        at = joined.find(needle, at + len(needle))
+        if _begins_word(joined, at) and (accept is None or accept(needle, _word_at(joined, at))):
+            yield at
+        at = joined.find(sought, at + len(sought))
+
+
+def _begins_word(joined: bytes, at: int) -> bool:
+    """Whether no character of a word stands before."""
+    before = joined[at - 1] if at else SPACE
+    if before <= SPACE:
+        return True
+    if before < 0x80:
+        return not WORD.match(chr(before))
+    return not WORD.match(joined[max(at - 4, 0) : at].decode("utf-8", "ignore")[-1:])
+
+
+def _word_at(joined: bytes, at: int) -> str:
+    """The word that begins there; of one with other than ASCII characters at most 256 bytes."""
+    end = _ASCII_WORD.match(joined, at).end()  # type: ignore[union-attr]
+    if end == len(joined) or joined[end] < 0x80:
+        return joined[at:end].decode("ascii")
+    word = WORD.match(joined[at : at + 256].decode("utf-8", "ignore"))
+    return word.group() if word else ""
 
 
 def _has_stem(root: str) -> Accepts:
@@ -297,10 +323,10 @@ def _any(rows: Floats) -> Floats:
 def _cover(scene: _Scene) -> Floats | None:
     if not scene.question.terms:
         return None
-    best = scene.occurs
-    for distance, decay in enumerate(DECAY[1:], start=1):
-        for offset in (-distance, distance):
-            best = np.maximum(best, decay * scene.beside(scene.occurs, offset))
+    best = scene.occurs.copy()
+    offsets = [offset for offset in range(-REACH, REACH + 1) if offset]
+    for offset, there in zip(offsets, scene.beside(scene.occurs, *offsets), strict=True):
+        np.maximum(best, DECAY[abs(offset)] * there, out=best)
     cover: Floats = best.sum(axis=0)
     return np.where(scene.alone, (cover + _text(scene)) / 2, cover)
 
@@ -309,7 +335,7 @@ def _answer(scene: _Scene) -> Floats | None:
     if not scene.question.terms:
         return None
     asks = np.array(["?" in text for text in scene.texts])
-    return scene.beside(scene.occurs.sum(axis=0) * asks, -1)
+    return scene.beside(scene.occurs.sum(axis=0) * asks, -1)[0]
 
 
 def _near(scene: _Scene) -> Floats | None:
