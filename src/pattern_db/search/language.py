@@ -52,6 +52,7 @@ _MARKS = (
     "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff\u1000-\u109f"
 )
 WORD = re.compile(rf"[\w{_MARKS}]+")
+GAP = re.compile(rf"[^\w{_MARKS}]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
 
 

@@ -26,8 +26,7 @@ How the weights were found, and what each part is worth, is in
 docs/explanation/decisions/ranking.md.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -37,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dates import MONTHS, Moment, Span, closeness
-from .language import MAX_CHARS, WORD, beginnings, fold, stem, stems
+from .language import GAP, MAX_CHARS, WORD, beginnings, fold, stem, stems
 from .question import (
     ASKING_WORDS,
     Question,
@@ -64,8 +63,7 @@ __all__ = [
 
 Mode: TypeAlias = Literal["hybrid", "semantic", "keyword"]
 Floats: TypeAlias = NDArray[np.float64]
-Accepts: TypeAlias = Callable[[str, str], bool]
-"""Whether a word that begins with a needle is one to count."""
+Accepts: TypeAlias = Callable[[str], bool]
 
 WEIGHTS: Mapping[Mode, Mapping[str, float]] = {
     "hybrid": {
@@ -84,9 +82,7 @@ WEIGHTS: Mapping[Mode, Mapping[str, float]] = {
     "semantic": {"dense": 2.5, "near": 1.5, "session": 1.5, "speaker": 1.0, "length": 1.0},
     "keyword": {"cover": 2.0, "text": 2.0, "answer": 1.0},
 }
-_ASCII_WORD = re.compile(rb"\w*")
-SPACE = ord(" ")
-
+_SPACED = bytes(n if n >= 0x80 or WORD.match(chr(n)) else ord(" ") for n in range(256))
 DECAY = (1.0, 0.8, 0.7, 0.6)
 NEAR = 2
 REACH = len(DECAY) - 1
@@ -150,13 +146,10 @@ def rank(
     parts = _parts(question, candidates, WEIGHTS[mode] if weights is None else weights)
     scores = np.round(np.sum(list(parts.values()), axis=0), 9) + np.zeros(len(candidates))
     best = _best(candidates, scores, _eligible(candidates, mode), limit)
+    values = np.array(list(parts.values()))[:, best].T.tolist()
     return [
-        Ranked(
-            candidates[i],
-            min(float(scores[i]), 1.0),
-            {name: float(part[i]) for name, part in parts.items()},
-        )
-        for i in best
+        Ranked(candidates[i], min(float(scores[i]), 1.0), dict(zip(parts, why, strict=True)))
+        for i, why in zip(best, values, strict=True)
     ]
 
 
@@ -221,10 +214,13 @@ class _Scene:
         ordinals = np.array([candidate.ordinal for candidate in self.pool], dtype=np.int64)
         places = self.talks * 2**40 + ordinals
         order = np.argsort(places, kind="stable")
-        wanted = places + np.arange(-REACH, REACH + 1)[:, None]
-        inside = np.searchsorted(places[order], wanted)
-        at = order[np.minimum(inside, len(order) - 1)]
-        return np.where((places[at] == wanted) & ~self.alone, at, len(places))
+        ordered = places[order]
+        wanted = ordered + np.arange(-REACH, REACH + 1)[:, None]
+        at = np.minimum(np.searchsorted(ordered, wanted), len(order) - 1)
+        beside = np.empty_like(at)
+        beside[:, order] = np.where(ordered[at] == wanted, order[at], len(order))
+        beside[:, self.alone] = len(order)
+        return beside
 
     def beside(self, values: Floats, *offsets: int) -> list[Floats]:
         """For each offset the values of the turns so much later; 0 where there is none."""
@@ -246,18 +242,29 @@ class _Scene:
 
     @cached_property
     def _joined(self) -> tuple[bytes, NDArray[np.int64]]:
-        """All texts in one, which ``bytes.find`` reads faster than any loop, and their ends."""
-        encoded = [text.encode("utf-8", "replace") for text in self.texts]
-        return b"\n".join(encoded), np.cumsum([len(text) + 1 for text in encoded])
+        """The words of all texts with a space before and after each, and where the texts end.
 
-    def having(self, needles: Sequence[str], accept: Accepts | None = None) -> Floats:
-        """A row a needle: 1 where it begins a word, one to accept where that is asked."""
+        One piece, which ``bytes.find`` reads faster than any loop.
+        """
+        words = [text if text.isascii() else GAP.sub(" ", text) for text in self.texts]
+        encoded = [text.encode("utf-8", "replace") for text in words]
+        joined = b" ".join([b"", *encoded, b""]).translate(_SPACED)
+        return joined, np.cumsum([len(text) + 1 for text in encoded])
+
+    def having(self, needles: Iterable[str], accept: Accepts | None = None) -> Floats:
+        """A row a needle: 1 where a text has it, in a word that is one to accept if that is asked.
+
+        A space in a needle is where a word begins or ends.
+        """
         joined, ends = self._joined
-        rows = np.zeros((len(needles), len(self.pool)))
-        for row, needle in zip(rows, needles, strict=True):
-            positions = list(_occurrences(needle, joined, accept))
-            if positions:
-                row[np.searchsorted(ends, positions, side="right")] = 1.0
+        found = [
+            list(_occurrences(needle.encode("utf-8", "replace"), joined)) for needle in needles
+        ]
+        rows = np.zeros((len(found), len(self.pool)))
+        for row, places in zip(rows, found, strict=True):
+            kept = [at for at in places if accept is None or accept(_word_after(joined, at))]
+            if kept:
+                row[np.searchsorted(ends, kept, side="right")] = 1.0
         return rows
 
     @cached_property
@@ -266,7 +273,8 @@ class _Scene:
         roots: dict[str, float] = {}
         for term in self.question.terms:
             roots.setdefault(stem(fold(term)), ASKING if term in ASKING_WORDS else 1.0)
-        rows = np.array([_any(self.having(beginnings(root), _has_stem(root))) for root in roots])
+        begin = {root: [f" {start}" for start in beginnings(root)] for root in roots}
+        rows = np.array([_any(self.having(begin[root], _has_stem(root))) for root in roots])
         n, df = len(self.pool), np.maximum(rows.sum(axis=1), RARE)
         weights = np.log1p(np.maximum(n - df + 0.5, 0.5) / (df + 0.5)) * [*roots.values()]
         weighted: Floats = rows * (weights / weights.sum())[:, None]
@@ -283,36 +291,20 @@ class _Scene:
         return np.nan_to_num(spread)
 
 
-def _occurrences(needle: str, joined: bytes, accept: Accepts | None) -> Iterator[int]:
-    sought = needle.encode("utf-8", "replace")
-    at = joined.find(sought)
+def _occurrences(needle: bytes, joined: bytes) -> Iterator[int]:
+    at = joined.find(needle)
     while at >= 0:
-        if _begins_word(joined, at) and (accept is None or accept(needle, _word_at(joined, at))):
-            yield at
-        at = joined.find(sought, at + len(sought))
+        yield at
+        at = joined.find(needle, at + len(needle) - 1)
 
 
-def _begins_word(joined: bytes, at: int) -> bool:
-    """Whether no character of a word stands before."""
-    before = joined[at - 1] if at else SPACE
-    if before <= SPACE:
-        return True
-    if before < 0x80:
-        return not WORD.match(chr(before))
-    return not WORD.match(joined[max(at - 4, 0) : at].decode("utf-8", "ignore")[-1:])
-
-
-def _word_at(joined: bytes, at: int) -> str:
-    """The word that begins there; of one with other than ASCII characters at most 256 bytes."""
-    end = _ASCII_WORD.match(joined, at).end()  # type: ignore[union-attr]
-    if end == len(joined) or joined[end] < 0x80:
-        return joined[at:end].decode("ascii")
-    word = WORD.match(joined[at : at + 256].decode("utf-8", "ignore"))
-    return word.group() if word else ""
+def _word_after(joined: bytes, at: int) -> str:
+    """The word that begins after the space there."""
+    return joined[at + 1 : joined.find(b" ", at + 1)].decode("utf-8", "replace")
 
 
 def _has_stem(root: str) -> Accepts:
-    return lambda _needle, word: root in (word, stem(word))
+    return lambda word: root in (word, stem(word))
 
 
 def _any(rows: Floats) -> Floats:
@@ -365,7 +357,7 @@ def _text(scene: _Scene) -> Floats:
 def _phrase(scene: _Scene) -> Floats | None:
     if not scene.question.phrases:
         return None
-    return _any(scene.having([fold(phrase) for phrase in scene.question.phrases]))
+    return _any(scene.having(f" {fold(phrase)}" for phrase in scene.question.phrases))
 
 
 def _speaker(scene: _Scene) -> Floats | None:
@@ -377,14 +369,14 @@ def _speaker(scene: _Scene) -> Floats | None:
     theirs = np.array([speaker == about for speaker in speakers], dtype=np.float64)
     if spoken.all():
         return theirs
-    named = _any(scene.having([fold(word) for word in name_words(about)], str.__eq__))
+    named = _any(scene.having(f" {fold(word)} " for word in name_words(about)))
     return np.where(spoken, theirs, named)
 
 
 def _cue(scene: _Scene) -> Floats | None:
     if not scene.question.asks_time:
         return None
-    return _any(scene.having(TIME_CUES, str.__eq__))
+    return _any(scene.having(f" {cue} " for cue in TIME_CUES))
 
 
 def _when(scene: _Scene) -> Floats | None:
