@@ -11,7 +11,7 @@ import pytest
 import pattern_db
 from pattern_db import Agent, Hit, PatternDB
 from pattern_db.embeddings import EmbeddingProvider
-from pattern_db.search import past, searcher
+from pattern_db.search import gathering, past
 from tests.conftest import Shared
 
 MODES = ["hybrid", "semantic", "keyword"]
@@ -252,7 +252,7 @@ async def test_of_many_changed_blocks_the_one_with_the_words_comes_first(
 async def test_what_is_not_embedded_is_not_found_by_what_it_says_today(
     db: PatternDB, flux: Agent, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searcher, "MOST_EMBEDDED", 1)
+    monkeypatch.setattr(gathering, "MOST_EMBEDDED", 1)
     moment = calendar.day(1)
     blocks = [
         await db.memory.create(flux.id, label=f"l{n}", content=text)

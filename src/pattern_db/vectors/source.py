@@ -108,5 +108,5 @@ def scored(rows: Sequence[Row], vector: Vector) -> list[tuple[str, float]]:
     if not rows:
         return []
     newest = sorted(rows, key=lambda row: -row[0])
-    cosines = (matrix_of(newest, len(vector)) @ vector).tolist()
+    cosines = np.vecdot(matrix_of(newest, len(vector)), vector).tolist()
     return [(row[1], cosine) for row, cosine in zip(newest, cosines, strict=True)]
