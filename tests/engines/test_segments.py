@@ -23,10 +23,11 @@ from pattern_db.engines.sqlite.vectors import segments_folder
 from pattern_db.vectors import Scope, building, calibration, index
 from pattern_db.vectors.building import Builder
 from pattern_db.vectors.locking import only_builder
-from pattern_db.vectors.segment import header_of, open_segment
+from pattern_db.vectors.segment import header_of, new_index, open_segment
 from tests.reliability.segments import (
     DIMENSIONS,
     LARGE,
+    MESSAGES,
     Spread,
     built,
     files,
@@ -52,17 +53,18 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def opened(path: str, **more: Any) -> AsyncIterator[PatternDB]:
-    before = set(threading.enumerate())
     async with pattern_db.open(path, **{"embeddings": Spread(), **more}) as db:
         yield db
-    started = set(threading.enumerate()) - before
-    assert not [thread.name for thread in started if thread.name.startswith("pattern-db")]
 
 
 @pytest.fixture
 async def db(path: str) -> AsyncIterator[PatternDB]:
+    """A database that leaves no thread behind when it is closed."""
+    before = set(threading.enumerate())
     async with opened(path) as database:
         yield database
+    started = set(threading.enumerate()) - before
+    assert not [thread.name for thread in started if thread.name.startswith("pattern-db")]
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ async def test_a_graph_finds_nearly_all_of_the_nearest(
     monkeypatch.setattr(calibration, "EXPANSIONS", (64, 128, 256))
     async with opened(path) as db:
         agent = await db.agents.create(name="Flux")
-        await say(db, agent.id, texts(3000))
+        await say(db, agent.id, texts(1000))
         await db.optimize()
         assert header_of(files(path)[0]).expansion > 0
         found = expected = 0
@@ -301,20 +303,13 @@ async def test_the_scores_of_named_items_are_exact(db: PatternDB, large: Agent, 
     await say(db, large.id, texts(5, "tail"))
     expected = truth(path, large.id, "where", 2 * MANY)
     found = await db.store.vector_scores(
-        table_of_messages(),
+        MESSAGES,
         vector_of("where"),
         space=db.embeddings.space,
         agent_ids=[large.id],
         ids=[item for item, _ in expected] + ["nothing"],
     )
     assert same(sorted(found.items(), key=lambda pair: -pair[1]), expected)
-
-
-def table_of_messages() -> Any:
-    from pattern_db.models import Message
-    from pattern_db.schema import table_of
-
-    return table_of(Message)
 
 
 async def test_a_segment_that_comes_while_scores_are_asked_hides_nothing(
@@ -340,7 +335,7 @@ async def test_a_segment_that_comes_while_scores_are_asked_hides_nothing(
 
     scope._lock = Late()
     found = await db.store.vector_scores(
-        table_of_messages(),
+        MESSAGES,
         vector_of("where"),
         space=db.embeddings.space,
         agent_ids=[flux.id],
@@ -444,3 +439,485 @@ async def test_a_scope_that_becomes_small_is_searched_exactly_again(
     assert files(path) == []
     assert segment_of(db) is None
     assert await wrong(db, path, large.id) == []
+
+
+# files that are not to be trusted
+
+
+def nothing(file: Path) -> None:
+    file.unlink()
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def zeroed(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def beheaded(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[1:])
+
+
+def prolonged(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"more")
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [nothing, empty, zeroed, truncated, beheaded, prolonged, flipped],
+    ids=lambda f: f.__name__,
+)
+async def test_a_damaged_segment_is_made_anew_while_searches_stay_right(
+    db: PatternDB, large: Agent, path: str, damage: Callable[[Path], None]
+) -> None:
+    damage(files(path)[0])
+    async with opened(path) as again:
+        assert await wrong(again, path, large.id) == []
+        await built(again)
+        assert header_of(files(path)[0]).count == MANY
+        assert await wrong(again, path, large.id) == []
+
+
+async def test_no_changed_byte_goes_unnoticed(db: PatternDB, large: Agent, path: str) -> None:
+    file = files(path)[0]
+    content, scope = file.read_bytes(), header_of(file).scope
+
+    with index_of(db)._connect() as source:
+        assert open_segment(file, source, scope, DIMENSIONS) is not None
+
+        @given(st.integers(0, len(content) - 1), st.integers(1, 255))
+        @settings(max_examples=300, deadline=None)
+        def changed(place: int, by: int) -> None:
+            other = bytearray(content)
+            other[place] ^= by
+            file.write_bytes(other)
+            assert open_segment(file, source, scope, DIMENSIONS) is None
+            header_of(file)
+
+        @given(st.integers(0, len(content) - 1))
+        @settings(max_examples=100, deadline=None)
+        def cut(length: int) -> None:
+            file.write_bytes(content[:length])
+            assert open_segment(file, source, scope, DIMENSIONS) is None
+            header_of(file)
+
+        changed()
+        cut()
+
+
+async def test_a_segment_of_another_scope_is_not_used(
+    db: PatternDB, large: Agent, path: str
+) -> None:
+    other = await db.agents.create(name="Other")
+    await say(db, other.id, texts(MANY, "other"))
+    await db.optimize()
+    one, two = files(path)
+    contents = one.read_bytes(), two.read_bytes()
+    two.write_bytes(contents[0])
+    one.write_bytes(contents[1])
+    async with opened(path) as again:
+        for agent in (large.id, other.id):
+            assert await wrong(again, path, agent) == []
+
+
+async def test_a_segment_of_another_database_is_not_used(
+    db: PatternDB, large: Agent, path: str, tmp_path: Path
+) -> None:
+    elsewhere = str(tmp_path / "other.db")
+    async with opened(elsewhere) as other:
+        agent = await other.agents.create(name="Flux", id=large.id)
+        await say(other, agent.id, texts(MANY, "other"))
+        await other.optimize()
+    (theirs,) = files(elsewhere)
+    (mine,) = files(path)
+    assert mine.name == theirs.name
+    shutil.copy(theirs, mine)
+    async with opened(path) as again:
+        assert await wrong(again, path, large.id) == []
+        await built(again)
+        assert header_of(mine).database_id != header_of(theirs).database_id
+
+
+async def test_closing_removes_a_segment_of_another_database(
+    db: PatternDB, large: Agent, path: str, tmp_path: Path
+) -> None:
+    (mine,) = files(path)
+    elsewhere = str(tmp_path / "other.db")
+    async with opened(elsewhere) as other:
+        await other.agents.create(name="Flux")
+        segments_folder(elsewhere).mkdir()
+        shutil.copy(mine, segments_folder(elsewhere))
+    assert files(elsewhere) == []
+
+
+@pytest.mark.parametrize("newest_gone", [False, True])
+@pytest.mark.parametrize("same_ids", [False, True])
+async def test_an_older_copy_that_grew_differently_finds_all_it_has(
+    path: str, tmp_path: Path, same_ids: bool, newest_gone: bool
+) -> None:
+    """Its rows have numbers that the segment knows as other rows."""
+
+    async def grow(db: PatternDB, name: str, count: int) -> list[str]:
+        turns = [
+            {"role": "user", "content": text, **({"id": f"id-{n}"} if same_ids else {})}
+            for n, text in enumerate(texts(count, name))
+        ]
+        return [m.id for m in await db.messages.append_many("agent-flux", turns)]
+
+    async with opened(path) as db:
+        await db.agents.create(name="Flux", id="agent-flux")
+        await say(db, "agent-flux", texts(LARGE // 2))
+    copy = tmp_path / "copy.db"
+    shutil.copy(path, copy)
+    async with opened(path) as db:
+        await grow(db, "one way", MANY)
+        await db.optimize()
+    assert len(files(path)) == 1
+    shutil.copy(copy, path)
+    async with opened(path) as db:
+        ids = await grow(db, "the other way", MANY + 5)
+        if newest_gone:  # the very rows that would have shown that histories differ
+            for id in ids[MANY - 16 : MANY]:
+                await db.messages.purge(id)
+        for _ in range(2):
+            assert await missing(db, "agent-flux", texts(MANY - 16, "the other way")) == []
+            assert await wrong(db, path, "agent-flux") == []
+            await built(db)
+
+
+# folders that cannot be written
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "pattern_db.vectors"]
+
+
+async def test_a_folder_that_cannot_be_made_is_told_once(
+    db: PatternDB, flux: Agent, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    segments_folder(path).write_text("in the way")
+    await say(db, flux.id, texts(MANY))
+    for _ in range(3):
+        assert await wrong(db, path, flux.id) == []
+        await built(db)
+    assert len(warnings_of(caplog)) == 1
+    with pytest.raises(QueryFailed, match="cannot be written beside the database"):
+        await db.optimize()
+    await db.vacuum()
+    await db.agents.purge(flux.id)
+    segments_folder(path).unlink()
+
+
+async def test_a_directory_in_place_of_a_segment_is_told_once(
+    db: PatternDB, large: Agent, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (file,) = files(path)
+    file.unlink()
+    file.mkdir()
+    (file / "something").write_text("of somebody")
+    async with opened(path) as again:
+        for _ in range(3):
+            assert await wrong(again, path, large.id) == []
+            await built(again)
+        assert len(warnings_of(caplog)) == 1
+        await again.agents.purge(large.id)
+    assert (file / "something").read_text() == "of somebody"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+async def test_a_full_disk_is_told_once_and_used_when_there_is_room(
+    db: PatternDB,
+    flux: Agent,
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await say(db, flux.id, texts(MANY))
+    folder = segments_folder(path)
+    folder.mkdir()
+    real = index._remove_leftovers
+
+    def fill(_folder: Path) -> None:
+        real(_folder)
+        name = index_of(db)._path(Scope(db.embeddings.space or 0, flux.id, "message"))
+        name.with_suffix(f".{os.getpid()}.new").symlink_to("/dev/full")
+
+    monkeypatch.setattr(index, "_remove_leftovers", fill)
+    for _ in range(3):
+        assert await wrong(db, path, flux.id) == []
+        await built(db)
+    assert len(warnings_of(caplog)) == 1
+    assert files(path) == []
+    with pytest.raises(QueryFailed, match="make room"):
+        await db.optimize()
+    monkeypatch.setattr(index, "_remove_leftovers", real)
+    assert await wrong(db, path, flux.id) == []
+    await built(db)
+    assert len(files(path)) == 1
+    assert set(os.listdir(folder)) == {files(path)[0].name, "lock"}
+
+
+async def test_any_error_of_a_builder_is_told_once_and_harms_no_search(
+    db: PatternDB,
+    flux: Agent,
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(Builder, "_add", fail)
+    await say(db, flux.id, texts(MANY))
+    for _ in range(3):
+        assert await wrong(db, path, flux.id) == []
+        await built(db)
+    assert len(warnings_of(caplog)) == 1
+
+
+@pytest.mark.parametrize("act", ["build", "close"])
+async def test_what_killed_builders_left_is_removed(
+    db: PatternDB, large: Agent, path: str, act: str
+) -> None:
+    left = files(path)[0].with_suffix(".4242.new")
+    left.write_bytes(b"half")
+    if act == "build":
+        await db.optimize()
+    else:
+        async with opened(path):
+            pass
+    assert not left.exists()
+
+
+async def test_closing_leaves_alone_what_another_builder_is_writing(
+    db: PatternDB, large: Agent, path: str
+) -> None:
+    left = files(path)[0].with_suffix(".4242.new")
+    left.write_bytes(b"half")
+    with only_builder(segments_folder(path)) as alone:
+        assert alone()
+        async with opened(path):
+            pass
+        assert left.exists()
+
+
+async def test_an_encrypted_database_writes_no_vector_file(path: str) -> None:
+    async with opened(path, key="a key of a test") as db:
+        agent = await db.agents.create(name="Flux")
+        await say(db, agent.id, texts(MANY))
+        await nearest(db, agent.id, "where")
+        await built(db)
+        assert len(segment_of(db)) == MANY
+        await say(db, agent.id, texts(LARGE + 1, "more"))
+        assert await missing(db, agent.id, [*texts(10), *texts(10, "more")]) == []
+        await built(db)
+        assert len(segment_of(db)) == MANY + LARGE + 1
+        assert await missing(db, agent.id, [*texts(10), *texts(10, "more")]) == []
+        await db.optimize()
+        gone = (await nearest(db, agent.id, "where", 1))[0][0]
+        await db.messages.purge(gone)
+        await db.vacuum()
+        assert gone not in dict(await nearest(db, agent.id, "where", MANY))
+        await db.agents.purge(agent.id)
+        assert not index_of(db)._scopes
+        assert not segments_folder(path).exists()
+    assert not segments_folder(path).exists()
+
+
+async def test_a_database_in_memory_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with opened(":memory:") as db:
+        agent = await db.agents.create(name="Flux")
+        await say(db, agent.id, texts(MANY))
+        await db.optimize()
+        assert len(segment_of(db)) == MANY
+        assert list(tmp_path.rglob("*.segment"))
+    assert list(tmp_path.iterdir()) == []
+
+
+# several at once
+
+
+async def test_closing_stops_a_builder(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait until all rows are added."""
+    monkeypatch.setattr(building, "_ADD_ROWS", 1)
+    added: list[int] = []
+    first, closing = threading.Event(), threading.Event()
+    real = Builder._add
+
+    def add(builder: Builder, rows: Any) -> None:
+        added.append(len(rows))
+        first.set()
+        assert closing.wait(60)
+        real(builder, rows)
+
+    monkeypatch.setattr(Builder, "_add", add)
+    async with opened(path) as db:
+        agent = await db.agents.create(name="Flux")
+        await say(db, agent.id, texts(MANY))
+        await nearest(db, agent.id, "where")
+        assert await asyncio.to_thread(first.wait, 60)
+        monkeypatch.setattr(
+            index_of(db)._closing, "set", both(index_of(db)._closing.set, closing.set)
+        )
+    assert len(added) == 1
+    assert files(path) == []
+
+
+def both(*acts: Callable[[], None]) -> Callable[[], None]:
+    def act() -> None:
+        for each in acts:
+            each()
+
+    return act
+
+
+async def test_two_builders_do_not_build_at_once(
+    db: PatternDB, flux: Agent, path: str, gate: Callable[[str], Gate]
+) -> None:
+    await say(db, flux.id, texts(MANY))
+    adding = gate("_add")
+    assert await wrong(db, path, flux.id) == []
+    await reached(adding)
+    async with opened(path) as other:
+        for _ in range(2):
+            assert await wrong(other, path, flux.id) == []
+            await built(other)  # it found the other one at work
+        assert files(path) == []
+        adding.open.set()
+        await built(db)
+        assert await wrong(other, path, flux.id) == []
+        await built(other)
+        assert await wrong(other, path, flux.id) == []
+        assert len(segment_of(other)) == MANY
+
+
+async def test_a_forked_child_does_not_keep_the_builders_lock(path: str) -> None:
+    folder = segments_folder(path)
+    folder.mkdir()
+    with only_builder(folder) as alone:
+        assert alone()
+        ready, go = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(go)
+            os.read(ready, 1)
+            os._exit(0)
+    os.close(ready)
+    try:
+        with only_builder(folder) as alone:
+            assert alone()
+    finally:
+        os.close(go)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+# memory
+
+
+async def test_what_is_held_of_many_scopes_is_bounded(
+    db: PatternDB, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents = [await db.agents.create(name=f"{n}") for n in range(12)]
+    for agent in agents:
+        await say(db, agent.id, texts(50, agent.id))
+    held_of_one = 64 * DIMENSIONS * 4
+    monkeypatch.setattr(index, "HELD_BYTES", 4 * held_of_one)
+    for agent in [*agents, *agents]:
+        assert await wrong(db, path, agent.id) == []
+        held = [scope.held_bytes for scope in index_of(db)._scopes.values()]
+        assert sum(held) <= index.HELD_BYTES
+        assert sum(map(bool, held)) <= 4
+
+
+async def test_a_tail_too_long_to_hold_is_read_until_there_is_a_segment(
+    path: str, gate: Callable[[str], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "HELD_BYTES", 2 * LARGE * 2 * DIMENSIONS * 4)
+    async with opened(path) as db:
+        agent = await db.agents.create(name="Flux")
+        adding = gate("_add")
+        await say(db, agent.id, texts(LARGE * 10))
+        assert await wrong(db, path, agent.id) == []
+        await reached(adding)
+        (scope,) = index_of(db)._scopes.values()
+        assert scope.held_bytes == 0
+        excluded = [item for item, _ in truth(path, agent.id, "where", 5)]
+        found = await nearest(db, agent.id, "where", exclude=excluded)
+        assert same(found, truth(path, agent.id, "where", 15)[5:])
+        adding.open.set()
+        await built(db)
+        assert len(segment_of(db)) == LARGE * 10
+        assert await wrong(db, path, agent.id) == []
+        assert not scope.wants_segment
+
+
+async def test_a_long_tail_that_goes_again_leaves_nothing_to_build(
+    db: PatternDB,
+    large: Agent,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: Callable[[str], Gate],
+) -> None:
+    monkeypatch.setattr(index, "HELD_BYTES", 2 * LARGE * 2 * DIMENSIONS * 4)
+    ids = await say(db, large.id, texts(LARGE * 3, "more"))
+    monkeypatch.setattr(index_of(db), "_build_aside", lambda _index: None)
+    assert await wrong(db, path, large.id) == []
+    (scope,) = index_of(db)._scopes.values()
+    assert scope.wants_segment
+    for id in ids:
+        await db.messages.purge(id)
+    monkeypatch.undo()
+    make_small(monkeypatch.setattr)
+    assert await wrong(db, path, large.id) == []
+    await built(db)
+    assert not scope.wants_segment
+    assert await wrong(db, path, large.id) == []
+
+
+async def test_vectors_so_wide_that_few_can_be_held_get_a_segment_sooner(
+    db: PatternDB, flux: Agent, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "HELD_BYTES", LARGE * DIMENSIONS * 4)
+    await say(db, flux.id, texts(LARGE - 10))
+    assert await wrong(db, path, flux.id) == []
+    await built(db)
+    assert len(segment_of(db)) == LARGE - 10
+    (scope,) = index_of(db)._scopes.values()
+    assert not scope.wants_segment
+
+
+async def test_a_segment_is_let_go_when_another_took_its_place(
+    db: PatternDB, large: Agent, path: str
+) -> None:
+    for n in range(3):
+        await say(db, large.id, texts(LARGE, f"round {n}"))
+        await db.optimize()
+        assert await wrong(db, path, large.id) == []
+    gc.collect()
+    mapped = Path("/proc/self/maps")
+    if mapped.exists():
+        assert mapped.read_text().count(str(files(path)[0])) == 1
+
+
+def test_a_vector_of_zeros_harms_no_graph() -> None:
+    rows = np.zeros((20, DIMENSIONS), np.float32)
+    rows[10:] = [vector_of(f"{n}") for n in range(10)]
+    made = new_index(DIMENSIONS)
+    made.add(np.arange(20, dtype=np.uint64), rows, threads=1)
+    found = made.search(rows[15], 1, exact=True, threads=1).keys
+    assert [int(key) for key in found] == [15]
