@@ -1,28 +1,33 @@
 """A program that writes and builds segments until it is killed, and tells what it is doing.
 
-Lines on stdout: ``said TEXT`` for an acknowledged message, ``phase NAME`` when a step begins.
+Lines on stdout: ``said TEXT`` for an acknowledged message, ``phase NAME`` when a step begins. With
+``DIE_AT`` in the environment it kills itself when that step begins.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
+
+import usearch.index  # noqa: F401 - it takes a while, in which nothing would be killed
 
 import pattern_db
 from pattern_db import AlreadyExists
 from pattern_db.vectors import index, segment
 from pattern_db.vectors.building import Builder
 
-from .segments import Spread, files, make_small, say, texts
+from .segments import Spread, files, index_of, make_small, say, texts
 
 AGENT = "agent-flux"
 STEPS = (
     (Builder, "_add", "adding"),
     (Builder, "_survey", "surveying"),
     (segment, "_write", "writing"),
+    (segment, "_checksum", "half written"),
     (os, "replace", "renaming"),
     (index, "open_segment", "reading"),
     (index._ScopeIndex, "adopt", "adopting"),
@@ -30,11 +35,13 @@ STEPS = (
 
 
 def tell_before(owner: Any, name: str, phase: str) -> None:
-    """Say that a step begins."""
+    """Say that a step begins, and die there if that is wanted."""
     real = getattr(owner, name)
 
     def step(*args: Any, **more: Any) -> Any:
         print(f"phase {phase}", flush=True)
+        if phase == os.environ.get("DIE_AT"):
+            os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **more)
 
     setattr(owner, name, step)
@@ -56,9 +63,10 @@ async def main(path: str) -> None:
             await say(db, AGENT, said)
             for text in said:
                 print(f"said {text}", flush=True)
-            if n % 2:
+            if n % 3 == 0:  # all of it anew
                 for file in files(path):
                     file.unlink()
+                index_of(db)._scopes.clear()
             await db.optimize()
 
 
