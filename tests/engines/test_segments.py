@@ -419,6 +419,20 @@ async def test_a_segment_that_is_made_during_a_vacuum_does_not_keep_what_was_rem
     assert header_of(files(path)[0]).count == MANY + LARGE  # made anew, without what was removed
 
 
+async def test_what_a_vacuum_removed_does_not_come_back_from_another_handle(
+    db: PatternDB, large: Agent, path: str
+) -> None:
+    async with opened(path) as other:
+        assert await wrong(other, path, large.id) == []
+        await db.messages.purge((await nearest(db, large.id, "where", 1))[0][0])
+        await db.vacuum()
+        await say(db, large.id, texts(LARGE + 1, "more"))
+        assert await wrong(other, path, large.id) == []
+        await built(other)
+        assert header_of(files(path)[0]).count == MANY + LARGE
+        assert await wrong(other, path, large.id) == []
+
+
 async def test_embedding_with_another_model_removes_the_segments_of_the_old_one(
     db: PatternDB, large: Agent, path: str
 ) -> None:
@@ -780,6 +794,23 @@ async def test_closing_stops_a_builder(path: str, monkeypatch: pytest.MonkeyPatc
         )
     assert len(added) == 1
     assert files(path) == []
+
+
+async def test_closing_stops_and_awaits_what_optimize_builds(
+    path: str, gate: Callable[[str], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = await pattern_db.open(path, embeddings=Spread())
+    agent = await db.agents.create(name="Flux")
+    await say(db, agent.id, texts(MANY))
+    surveying = gate("_survey")
+    optimizing = asyncio.create_task(db.optimize())
+    await reached(surveying)
+    closing = index_of(db)._closing
+    monkeypatch.setattr(closing, "set", both(closing.set, surveying.open.set))
+    await db.close()
+    assert not index_of(db)._one_build.locked()
+    assert files(path) == []
+    await optimizing
 
 
 def both(*acts: Callable[[], None]) -> Callable[[], None]:

@@ -120,8 +120,11 @@ class VectorIndex:
         ``tell`` is called with the number of rows that are in it so far. While another process
         builds, what that has made is used. Raises ``OSError`` if it cannot be written.
         """
-        with self._one_build, self._connect() as source:
-            self._build(self._scope(scope, source, dimensions), source, tell, forced=True)
+        with self._one_build:
+            if self._closing.is_set():
+                return
+            with self._connect() as source:
+                self._build(self._scope(scope, source, dimensions), source, tell, forced=True)
 
     def wait(self) -> None:
         """Wait for what is being built in the background."""
@@ -265,7 +268,7 @@ class VectorIndex:
             return self._closing.is_set() or not alone()
 
         old = index.segment
-        if old is not None and (old.covered < old.header.last_row or _is_worn(old, source)):
+        if old is not None and (self._is_unsafe(old) or _is_worn(old, source)):
             old = None
         elif old is not None and not index.has_more(source, forced=forced):
             return
@@ -282,6 +285,13 @@ class VectorIndex:
             self._drop(index)
         elif len(builder) > published:
             self._publish(builder, index, source, stopped, alone)
+
+    def _is_unsafe(self, segment: Segment) -> bool:
+        """Whether it must not be built upon: its file was swept, or not all of it is proved."""
+        if segment.covered < segment.header.last_row:
+            return True
+        scope = segment.header.scope
+        return self._folder is not None and header_of(self._path(scope)) != segment.header
 
     def _publish(
         self, builder: Builder, index: _ScopeIndex, source: Source, stopped: Stopped, alone: Alone
