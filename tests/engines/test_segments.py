@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -956,3 +958,9 @@ def test_a_vector_of_zeros_harms_no_graph() -> None:
     made.add(np.arange(20, dtype=np.uint64), rows, threads=1)
     found = made.search(rows[15], 1, exact=True, threads=1).keys
     assert [int(key) for key in found] == [15]
+
+
+def test_the_bundled_model_can_be_loaded_after_a_segment() -> None:
+    script = "from pattern_db.vectors.segment import new_index; new_index(8); import onnxruntime"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr

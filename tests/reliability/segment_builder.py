@@ -13,14 +13,12 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-import usearch.index  # noqa: F401 - it takes a while, in which nothing would be killed
-
 import pattern_db
 from pattern_db import AlreadyExists
 from pattern_db.vectors import index, segment
 from pattern_db.vectors.building import Builder
 
-from .segments import Spread, files, index_of, make_small, say, texts
+from .segments import DIMENSIONS, Spread, files, index_of, make_small, say, texts
 
 AGENT = "agent-flux"
 STEPS = (
@@ -49,6 +47,7 @@ def tell_before(owner: Any, name: str, phase: str) -> None:
 
 async def main(path: str) -> None:
     make_small(graph=True)
+    segment.new_index(DIMENSIONS)  # imports what takes long, so that work is what is killed
     cycle = os.environ["ACKPIPE_CYCLE"]
     async with pattern_db.open(path, embeddings=Spread()) as db:
         with suppress(AlreadyExists):

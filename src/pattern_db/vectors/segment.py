@@ -15,6 +15,7 @@ import mmap
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,13 @@ def witness_of(row: Row) -> Witness:
 
 
 def new_index(dimensions: int) -> Any:
-    """An empty index in memory."""
+    """An empty index in memory.
+
+    onnxruntime comes first, where there is one: imported after usearch it ends the process with a
+    segmentation fault (onnxruntime 1.31.1, usearch 2.26.6).
+    """
+    with suppress(ImportError):
+        import onnxruntime  # noqa: F401
     from usearch.index import Index
 
     return Index(
