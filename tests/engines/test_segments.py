@@ -25,7 +25,7 @@ from pattern_db.engines.sqlite.vectors import segments_folder
 from pattern_db.vectors import Scope, building, calibration, index
 from pattern_db.vectors.building import Builder
 from pattern_db.vectors.locking import only_builder
-from pattern_db.vectors.segment import header_of, new_index, open_segment
+from pattern_db.vectors.segment import Segment, header_of, new_index, open_segment
 from tests.reliability.segments import (
     DIMENSIONS,
     LARGE,
@@ -82,14 +82,15 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str):
         self.reached, self.open = threading.Event(), threading.Event()
-        before = getattr(Builder, step)
+        owner = Segment if step == "save" else Builder
+        before = getattr(owner, step)
 
-        def wait(builder: Builder, *args: Any, **more: Any) -> Any:
+        def wait(*args: Any, **more: Any) -> Any:
             self.reached.set()
             assert self.open.wait(60)
-            return before(builder, *args, **more)
+            return before(*args, **more)
 
-        monkeypatch.setattr(Builder, step, wait)
+        monkeypatch.setattr(owner, step, wait)
 
 
 @pytest.fixture
@@ -377,10 +378,11 @@ async def test_purging_an_agent_removes_its_vectors_at_once(
     assert [key[0].agent_id for key in index_of(db)._scopes] == [large.id]
 
 
+@pytest.mark.parametrize("step", ["_add", "_survey", "save"])
 async def test_an_agent_purged_while_its_segment_is_made_leaves_none(
-    db: PatternDB, flux: Agent, path: str, gate: Callable[[str], Gate]
+    db: PatternDB, flux: Agent, path: str, gate: Callable[[str], Gate], step: str
 ) -> None:
-    finishing = gate("_survey")
+    finishing = gate(step)
     await say(db, flux.id, texts(MANY))
     assert await wrong(db, path, flux.id) == []
     await reached(finishing)
@@ -404,10 +406,11 @@ async def test_vacuum_removes_segments_that_hold_what_was_removed_and_no_others(
         assert await wrong(db, path, agent) == []
 
 
+@pytest.mark.parametrize("step", ["_add", "_survey", "save"])
 async def test_a_segment_that_is_made_during_a_vacuum_does_not_keep_what_was_removed(
-    db: PatternDB, large: Agent, path: str, gate: Callable[[str], Gate]
+    db: PatternDB, large: Agent, path: str, gate: Callable[[str], Gate], step: str
 ) -> None:
-    finishing = gate("_survey")
+    finishing = gate(step)
     await say(db, large.id, texts(LARGE + 1, "more"))
     assert await wrong(db, path, large.id) == []
     await reached(finishing)
