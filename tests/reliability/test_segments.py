@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -67,7 +68,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _found_by_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
 
 
 def test_random_lives_are_searched_as_a_model_is() -> None:
@@ -179,7 +180,6 @@ def die(path: Path, cycles: int, seed: int, within_s: float, **env: str) -> Coun
 
 def test_fifty_kills_during_rebuilds_lose_nothing(tmp_path: Path) -> None:
     phases = die(tmp_path / "mind.db", 50, 11, 0.5)
-    print(dict(phases))
     assert phases["phase idle"] < 25, phases
 
 
