@@ -840,10 +840,12 @@ async def test_two_builders_do_not_build_at_once(
         assert files(path) == []
         adding.open.set()
         await built(db)
+        (made,) = [file.stat().st_ino for file in files(path)]
         assert await wrong(other, path, flux.id) == []
         await built(other)
         assert await wrong(other, path, flux.id) == []
         assert len(segment_of(other)) == MANY
+        assert [file.stat().st_ino for file in files(path)] == [made]  # it took what was there
 
 
 async def test_a_forked_child_does_not_keep_the_builders_lock(path: str) -> None:

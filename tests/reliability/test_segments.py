@@ -136,9 +136,12 @@ async def test_readers_stay_right_while_segments_are_made_and_replaced(path: str
             try:
                 for n in range(15):
                     ids = await say(db, agent.id, texts(LARGE, f"round {n}"))
-                    await db.optimize()
-                    for id in ids[::2]:
+                    assert await missing(db, agent.id, texts(LARGE, f"round {n}")[::9]) == []
+                    for id in ids[::4]:
                         await db.messages.purge(id)
+                    found = dict(await nearest(db, agent.id, "gone", 1_000_000))
+                    assert not found.keys() & set(ids[::4])
+                    await db.optimize()
                     if n % 5 == 4:
                         await db.vacuum()
             finally:
@@ -158,7 +161,7 @@ async def test_handles_with_little_memory_stay_right(
         agents = [(await db.agents.create(name=f"{n}")).id for n in range(6)]
         for round in range(6):
             for agent in agents:
-                await say(db, agent, texts(LARGE // 2, f"{agent} {round}"))
+                await say(db, agent, texts(LARGE * 2, f"{agent} {round}"))
             answers = await asyncio.gather(*(wrong(db, path, agent) for agent in agents * 3))
             assert answers == [[]] * len(answers)
 
