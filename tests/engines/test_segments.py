@@ -848,6 +848,52 @@ async def test_two_builders_do_not_build_at_once(
         assert [file.stat().st_ino for file in files(path)] == [made]  # it took what was there
 
 
+async def test_two_searches_at_once_do_not_take_a_row_twice(
+    db: PatternDB, flux: Agent, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One begins while another has read new rows and not added them yet."""
+    await say(db, flux.id, texts(10))
+    assert await wrong(db, path, flux.id) == []
+    ((scope, _), held), *_ = index_of(db)._scopes.items()
+    more = await say(db, flux.id, texts(5, "more"))
+    real, lock = index.pages, held._lock
+    waiting_or_done = threading.Event()
+
+    def search(name: str) -> None:
+        with index_of(db)._connect() as source:
+            index_of(db).search(source, scope, vector_of(name), 5)
+        waiting_or_done.set()
+
+    second = threading.Thread(target=search, args=("second",))
+
+    class Watched:
+        def __enter__(self) -> None:
+            if threading.current_thread() is second:
+                waiting_or_done.set()
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    def pages(*args: Any) -> Iterator[Any]:
+        for page in real(*args):
+            if threading.current_thread() is not second:
+                second.start()
+                assert waiting_or_done.wait(60)
+            yield page
+
+    held._lock = Watched()
+    monkeypatch.setattr(index, "pages", pages)
+    search("first")
+    second.join()
+    monkeypatch.setattr(index, "pages", real)
+    held._lock = lock
+    for id in more:
+        await db.messages.purge(id)
+    assert not dict(await nearest(db, flux.id, "where", 100)).keys() & set(more)
+    assert await wrong(db, path, flux.id) == []
+
+
 async def test_a_forked_child_does_not_keep_the_builders_lock(path: str) -> None:
     folder = segments_folder(path)
     folder.mkdir()
