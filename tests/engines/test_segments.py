@@ -692,6 +692,27 @@ async def test_a_full_disk_is_told_once_and_used_when_there_is_room(
     assert set(os.listdir(folder)) == {files(path)[0].name, "lock"}
 
 
+async def test_a_file_that_the_disk_took_by_half_is_not_put_in_place(
+    db: PatternDB, large: Agent, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = files(path)
+    with index_of(db)._connect() as source:
+        found = open_segment(file, source, header_of(file).scope, DIMENSIONS)
+    before = file.read_bytes()
+
+    class Short:
+        serialized_length = 1000
+
+        def save(self, name: str) -> None:
+            Path(name).write_bytes(bytes(500))
+
+    monkeypatch.setattr(found, "_index", Short())
+    with pytest.raises(OSError, match="did not take all"):
+        found.save(file)
+    assert file.read_bytes() == before
+    assert not list(segments_folder(path).glob("*.new"))
+
+
 async def test_any_error_of_a_builder_is_told_once_and_harms_no_search(
     db: PatternDB,
     flux: Agent,
