@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .calibration import SAMPLES, Calibration
-from .segment import Header, Segment, new_index
+from .segment import Header, Segment, Witness, new_index, witness_of
 from .source import PAGE_ROWS, Row, Scope, Source, matrix_of, pages
 
 _ADD_ROWS = 512
@@ -45,9 +45,14 @@ class Builder:
         self._index.add(numbers, matrix_of(rows, self._dimensions), threads=1)
         self.last_row = rows[-1][0]
 
-    def finish(self, *, copy: bool) -> Segment:
-        """The segment of what was added so far; a copy stays as it is when more is added."""
-        survey = self._survey()
+    def finish(self, stopped: Stopped, *, copy: bool) -> Segment | None:
+        """The segment of what was added so far; a copy stays as it is when more is added.
+
+        ``None`` if it was told to stop.
+        """
+        survey = self._survey(stopped)
+        if survey is None:
+            return None
         header = Header(
             database_id=self._source.database_id(),
             scope=self._scope,
@@ -59,10 +64,12 @@ class Builder:
         )
         return Segment(header, self._index.copy() if copy else self._index)
 
-    def _survey(self) -> _Survey:
-        """Look at every row once more."""
+    def _survey(self, stopped: Stopped) -> _Survey | None:
+        """Look at every row once more, unless told to stop."""
         survey = _Survey(self._sampled())
         for page in pages(self._source, self._scope):
+            if stopped():
+                return None
             seen = [row for row in page if row[0] <= self.last_row]
             survey.see(seen, self._dimensions)
             if len(seen) < len(page):
@@ -79,19 +86,20 @@ class Builder:
 class _Survey:
     def __init__(self, calibration: Calibration):
         self.calibration = calibration
-        self._firsts: list[tuple[int, str]] = []
-        self._lasts: list[tuple[int, str]] = []
+        self._firsts: list[Witness] = []
+        self._lasts: list[Witness] = []
 
     def see(self, page: list[Row], dimensions: int) -> None:
         if not page:
             return
         numbers = np.array([row[0] for row in page], np.uint64)
         self.calibration.see(numbers, matrix_of(page, dimensions))
-        self._firsts.append(page[0][:2])
-        self._lasts = [*self._lasts, *(row[:2] for row in page)][-_LAST_WITNESSES:]
+        self._firsts.append(witness_of(page[0]))
+        lasts = [witness_of(row) for row in page[-_LAST_WITNESSES:]]
+        self._lasts = [*self._lasts, *lasts][-_LAST_WITNESSES:]
 
     @property
-    def witnesses(self) -> list[tuple[int, str]]:
+    def witnesses(self) -> list[Witness]:
         """A few rows from all over, and the newest."""
         step = max(1, len(self._firsts) // _PAGE_WITNESSES)
         return sorted({*self._firsts[::step], *self._lasts})

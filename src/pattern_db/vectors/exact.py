@@ -16,6 +16,7 @@ from ..embeddings.provider import Matrix, Vector
 from .source import Row
 
 _SMALLEST = 64
+_GROWTH = 1.25
 _DEAD_SHARE = 0.25
 
 
@@ -32,9 +33,9 @@ class ExactIndex:
         self._dimensions = dimensions
         self._count = 0
         self._dead = 0
-        self._vectors: Matrix = np.zeros((_SMALLEST, dimensions), np.float32)
-        self._rows: NDArray[np.int64] = np.zeros(_SMALLEST, np.int64)
-        self._alive: NDArray[np.bool_] = np.zeros(_SMALLEST, np.bool_)
+        self._vectors: Matrix = np.zeros((0, dimensions), np.float32)
+        self._rows: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._alive: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._items: list[str] = []
         self._places: dict[str, list[int]] = {}
 
@@ -71,6 +72,11 @@ class ExactIndex:
             self._compact()
 
     @property
+    def held_rows(self) -> int:
+        """The rows that take memory, with those forgotten a moment ago."""
+        return self._count
+
+    @property
     def held_bytes(self) -> int:
         """What the vectors take in memory."""
         return self._vectors.nbytes
@@ -101,7 +107,7 @@ class ExactIndex:
     def _reserve(self, size: int) -> None:
         if size <= len(self._rows):
             return
-        capacity = max(size, len(self._rows) * 2)
+        capacity = max(size, int(len(self._rows) * _GROWTH), _SMALLEST)
         self._vectors = _grown(self._vectors, capacity)
         self._rows = _grown(self._rows, capacity)
         self._alive = _grown(self._alive, capacity)

@@ -15,13 +15,14 @@ import mmap
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..embeddings.provider import Vector
-from .source import Scope, Source
+from .source import Row, Scope, Source
 
 CONNECTIVITY = 16
 EXPANSION_ADD = 64
@@ -30,14 +31,17 @@ _MAGIC = b"pattern-segment\n"
 _TRAILER = struct.Struct("<QII")
 _CHUNK_BYTES = 1 << 20
 
+Witness = tuple[int, str, int]
+"""(row number, item id, CRC-32 of the vector)."""
+
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a segment is a segment of.
 
     ``last_row`` is the last row number it covers, ``count`` how many rows it holds. ``expansion``
     is how many nodes a search has to keep in view for recall@10 of 0.99 on this scope's own
-    vectors, 0 if the graph cannot get there. ``witnesses`` are a few of its rows, which tell
-    whether the database still has the same history.
+    vectors, 0 if the graph cannot get there. ``witnesses`` are a few of its rows, with a checksum
+    of their vectors, which tell how much of it is still the history of the database.
     """
 
     format: int = _FORMAT
@@ -47,11 +51,23 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     last_row: int
     count: int
     expansion: int
-    witnesses: list[tuple[int, str]]
+    witnesses: list[Witness]
+
+
+def witness_of(row: Row) -> Witness:
+    """What is remembered of a row to know it again."""
+    number, item, vector = row
+    return number, item, zlib.crc32(vector)
 
 
 def new_index(dimensions: int) -> Any:
-    """An empty index in memory."""
+    """An empty index in memory.
+
+    onnxruntime comes first, where there is one: imported after usearch it ends the process with a
+    segmentation fault (onnxruntime 1.31.1, usearch 2.26.6).
+    """
+    with suppress(ImportError):
+        import onnxruntime  # noqa: F401
     from usearch.index import Index
 
     return Index(
@@ -64,10 +80,22 @@ def new_index(dimensions: int) -> Any:
 
 
 class Segment:
-    """A finished index with its header. Safe to use from several threads under ``lock``."""
+    """A finished index with its header.
 
-    def __init__(self, header: Header, index: Any, mapped: memoryview | None = None):
+    ``covered`` is the last row that is known to be in it. It is less than the header's where the
+    newest rows were removed since: the same numbers may be other rows then, if the database is an
+    older copy that has grown differently.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        index: Any,
+        mapped: memoryview | None = None,
+        covered: int | None = None,
+    ):
         self.header = header
+        self.covered = header.last_row if covered is None else covered
         self._index = index
         self._mapped = mapped
 
@@ -108,7 +136,8 @@ def open_segment(path: Path, source: Source, scope: Scope, dimensions: int) -> S
     try:
         with open(path, "rb") as file:
             header, length = _read_header(file.fileno())
-            if not _belongs(header, source, scope, dimensions):
+            covered = _covered(header, source, scope, dimensions)
+            if not covered:
                 return None
             mapped = memoryview(mmap.mmap(file.fileno(), length, prot=mmap.PROT_READ))
     except (OSError, ValueError, msgspec.MsgspecError, struct.error):
@@ -118,7 +147,7 @@ def open_segment(path: Path, source: Source, scope: Scope, dimensions: int) -> S
         index.view(mapped)
     except (RuntimeError, ValueError):
         return None
-    return Segment(header, index, mapped) if len(index) == header.count else None
+    return Segment(header, index, mapped, covered) if len(index) == header.count else None
 
 
 def header_of(path: Path) -> Header | None:
@@ -130,18 +159,24 @@ def header_of(path: Path) -> Header | None:
         return None
 
 
-def _belongs(header: Header, source: Source, scope: Scope, dimensions: int) -> bool:
-    """Whether the database has had the rows that the segment was made of."""
+def _covered(header: Header, source: Source, scope: Scope, dimensions: int) -> int:
+    """The last row up to which the database has had the rows that the segment was made of.
+
+    Histories that part never meet again: one witness that is there proves all before it. 0 if the
+    segment is of another history, or if nothing proves that it is not.
+    """
     if header.format != _FORMAT or header.database_id != source.database_id():
-        return False
+        return 0
     if (header.scope, header.dimensions) != (scope, dimensions):
-        return False
+        return 0
     if header.last_row > source.last_row():
-        return False
-    numbers = [number for number, _ in header.witnesses]
-    present = {number: item for number, item, _ in source.rows_numbered(scope, numbers)}
+        return 0
+    numbers = [number for number, _, _ in header.witnesses]
+    present = {row[0]: witness_of(row) for row in source.rows_numbered(scope, numbers)}
     gone = source.removed_among([number for number in numbers if number not in present])
-    return all(present.get(n) == item or n in gone for n, item in header.witnesses)
+    if not all(present.get(w[0]) == w or w[0] in gone for w in header.witnesses):
+        return 0
+    return max(present, default=0)
 
 
 def _write(path: Path, index: Any, header: Header) -> None:
@@ -150,6 +185,8 @@ def _write(path: Path, index: Any, header: Header) -> None:
     except RuntimeError as error:  # usearch's own word for a full disk
         raise OSError(str(error)) from error
     length = path.stat().st_size
+    if length != index.serialized_length:
+        raise OSError("the disk did not take all of it")
     told = msgspec.json.encode(header)
     checksum = zlib.crc32(told, _checksum(path, length))
     with open(path, "r+b") as file:

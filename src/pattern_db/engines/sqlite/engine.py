@@ -21,7 +21,7 @@ import msgspec
 from ...embeddings.provider import Vector
 from ...errors import DatabaseClosed, InvalidValue
 from ...filters import Filter
-from ...models import Agent
+from ...models import Agent, EmbeddingSpace, User
 from ...query import Bound, Count, Delete, Get, Query
 from ...schema import Table, all_tables, table_of
 from ..base import Capabilities, Progress
@@ -158,8 +158,11 @@ class SqliteStore:
 
         guarded = len(statements) > 1 or any(b.expected is not None for b in statements)
         results: list[Any] = await self._submit(run, savepoint=guarded)
-        if any(_erases_an_agent(bound.query) for bound in statements):
-            await asyncio.to_thread(self._vectors.sweep)
+        if any(_erases_vectors(bound.query) for bound in statements):
+            if (held := self._current()) is None:
+                await asyncio.to_thread(self._vectors.sweep)
+            else:
+                held.erases_vectors = True
         return results
 
     async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
@@ -391,6 +394,8 @@ class _Outer:
             self._store._held.reset(self._token)
         if end is not None:
             await end.future
+            if kind is None and self._held.erases_vectors:
+                await asyncio.to_thread(self._store._vectors.sweep)
 
     def _end(self, *, commit: bool) -> End | None:
         """Queue the end; ``None`` if the transaction was undone before it could be asked to end."""
@@ -464,8 +469,10 @@ def _text_indexes() -> list[str]:
     return [quoted(ddl.text_table(table)) for table in all_tables() if table.text is not None]
 
 
-def _erases_an_agent(query: Query) -> bool:
-    return isinstance(query, Delete) and query.table is table_of(Agent)
+def _erases_vectors(query: Query) -> bool:
+    """Whether a statement erases all vectors of an agent or of a model."""
+    return isinstance(query, Delete) and query.table in _OWNERS_OF_VECTORS
 
 
+_OWNERS_OF_VECTORS = (table_of(Agent), table_of(User), table_of(EmbeddingSpace))
 _ONE_ROW: tuple[type, ...] = (Get, Count)

@@ -17,7 +17,7 @@ from ...filters import And, Comparison, Filter, In, Param
 from ...models import Embedding
 from ...schema import Table, table_of
 from ...vectors import Accepted, Row, Scope, VectorIndex
-from ...vectors.index import EXACT_ROWS
+from ...vectors.index import exact_rows
 from ...vectors.source import PAGE_ROWS, best_items, scored
 from ..base import Progress
 from ..sql import Compiled, Statement, encode_json, quoted
@@ -38,9 +38,9 @@ _SEQUENCE = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'emb
 _REMOVALS = f"SELECT pk, removed FROM {_LOG} WHERE pk > ? ORDER BY pk"
 _LAST_REMOVAL = f"SELECT coalesce(max(pk), 0) FROM {_LOG}"
 _REMOVED = f"SELECT removed FROM {_LOG} WHERE removed IN {_LISTED}"
-_LARGE = (
+_SCOPES = (
     "SELECT space, agent_id, kind, count(*), min(length(vector)) / 4 FROM embeddings "
-    "GROUP BY space, agent_id, kind HAVING count(*) > ?"
+    "GROUP BY space, agent_id, kind"
 )
 _DATABASE_ID = "SELECT database_id FROM system_metadata"
 
@@ -60,7 +60,8 @@ class SqliteSource:
         self._connection = connection
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
-        rows: Any = self._connection.execute(sql, values).fetchall()
+        with driver_errors():
+            rows: Any = self._connection.execute(sql, values).fetchall()
         return rows  # type: ignore[no-any-return]
 
     def database_id(self) -> str:
@@ -114,8 +115,7 @@ class VectorSearch:
     def _connected(self) -> Iterator[SqliteSource]:
         connection = connect(self._options, writes=False)
         try:
-            with driver_errors():
-                yield SqliteSource(connection)
+            yield SqliteSource(connection)
         finally:
             disconnect(connection)
 
@@ -205,14 +205,17 @@ class VectorSearch:
             ) from error
 
     def sweep(self, *, whole: bool = False) -> None:
-        """Remove the segments of scopes that are gone; ``whole``: those of removed rows too."""
-        self._index.sweep(whole=whole)
+        """Remove the segments of scopes that are gone; ``whole``: those of removed rows too.
+
+        What cannot be removed now is left for the next time: the rows themselves are gone.
+        """
+        with suppress(PatternError, OSError):
+            self._index.sweep(whole=whole)
 
     def close(self) -> None:
         """Stop building."""
         self._index.close()
-        with suppress(PatternError, OSError):
-            self._index.sweep()
+        self.sweep()
 
 
 @contextmanager
@@ -304,8 +307,12 @@ def _shared(
 
 def _large_scopes(connection: apsw.Connection) -> list[tuple[Scope, int, int]]:
     """(scope, dimensions, rows) of each that is worth a segment."""
-    rows: Any = connection.execute(_LARGE, (EXACT_ROWS,)).fetchall()
-    return [(Scope(space, agent, kind), width, count) for space, agent, kind, count, width in rows]
+    rows: Any = connection.execute(_SCOPES).fetchall()
+    return [
+        (Scope(space, agent, kind), width, count)
+        for space, agent, kind, count, width in rows
+        if count >= exact_rows(width)
+    ]
 
 
 def _values(scope: Scope) -> tuple[int, str, str]:
