@@ -25,7 +25,7 @@ from pattern_db.engines.sqlite.vectors import segments_folder
 from pattern_db.vectors import Scope, building, calibration, index
 from pattern_db.vectors.building import Builder
 from pattern_db.vectors.locking import only_builder
-from pattern_db.vectors.segment import Segment, header_of, new_index, open_segment
+from pattern_db.vectors.segment import Segment, header_of, new_index, open_segment, quantized
 from tests.reliability.segments import (
     DIMENSIONS,
     LARGE,
@@ -1027,8 +1027,8 @@ def test_a_vector_of_zeros_harms_no_graph() -> None:
     rows = np.zeros((20, DIMENSIONS), np.float32)
     rows[10:] = [vector_of(f"{n}") for n in range(10)]
     made = new_index(DIMENSIONS)
-    made.add(np.arange(20, dtype=np.uint64), rows, threads=1)
-    found = made.search(rows[15], 1, exact=True, threads=1).keys
+    made.add(np.arange(20, dtype=np.uint64), quantized(rows), threads=1)
+    found = made.search(quantized(rows[15]), 1, exact=True, threads=1).keys
     assert [int(key) for key in found] == [15]
 
 
