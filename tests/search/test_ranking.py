@@ -317,6 +317,10 @@ class TestModes:
         [best] = rank(analyze("otter"), [note("a", "seal", dense_score=0.3)], mode="semantic")
         assert best.score == 1.0
 
+    def test_a_question_without_words_finds_nothing_for_sure(self):
+        [nearest, *_] = rank(analyze("?!"), [*self.TOLD, note("a", "seal", dense_score=1.0)])
+        assert nearest.score < 0.7
+
     def test_without_any_vector_hybrid_weighs_what_there_is(self):
         [best] = rank(analyze("otter"), [note("a", "otter", text_score=1.0)])
         weighed = {name: weight for name, weight in WEIGHTS["hybrid"].items() if name in best.why}

@@ -17,7 +17,8 @@ The score is a weighted mean of parts in 0…1, each computed from the question 
     tells    0 where it ends as a question
     length   characters / 150, 1 at most: "Thanks!" is seldom meant; what stands alone counts 1
 
-A part that the query gives no occasion for is left out of the mean. w(t) is Robertson's idf over
+A part that the query gives no occasion for is left out of the mean; a query without any word is
+covered by nothing. w(t) is Robertson's idf over
 the candidates, log(1 + (n - df + ½) / (df + ½)), less for a word that says how something is asked
 ("what kind of"). Turns are ordered without the engine's text score, so that their order does not
 depend on whose BM25 it was.
@@ -312,9 +313,9 @@ def _any(rows: Floats) -> Floats:
     return found
 
 
-def _cover(scene: _Scene) -> Floats | None:
+def _cover(scene: _Scene) -> Floats:
     if not scene.question.terms:
-        return None
+        return np.zeros(len(scene.pool))
     best = scene.occurs.copy()
     offsets = [offset for offset in range(-REACH, REACH + 1) if offset]
     for offset, there in zip(offsets, scene.beside(scene.occurs, *offsets), strict=True):
