@@ -226,6 +226,10 @@ class TestWhatCounts:
         told = [turn(0, "a book about a green"), turn(50, "about a green book")]
         assert order("green book", told)[0] == "c-050"
 
+    def test_words_of_two_texts_do_not_stand_together(self):
+        told = [turn(0, "It was green"), turn(1, "book of mine"), turn(2, "that is")]
+        assert {why["phrase"] for why in parts("green book", told).values()} == {0.0}
+
     def test_a_question_of_time_looks_for_words_of_time(self):
         told = [turn(0, "I swam in the sea"), turn(50, "I swam yesterday")]
         assert order("When did she swim or swam?", told)[0] == "c-050"
