@@ -701,10 +701,8 @@ async def test_a_file_that_the_disk_took_by_half_is_not_put_in_place(
     before = file.read_bytes()
 
     class Short:
-        serialized_length = 1000
-
         def save(self, name: str) -> None:
-            Path(name).write_bytes(bytes(500))
+            Path(name).write_bytes(before[: len(before) // 2])
 
     monkeypatch.setattr(found, "_index", Short())
     with pytest.raises(OSError, match="did not take all"):

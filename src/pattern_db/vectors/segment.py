@@ -189,7 +189,7 @@ def _write(path: Path, index: Any, header: Header) -> None:
     except RuntimeError as error:  # usearch's own word for a full disk
         raise OSError(str(error)) from error
     length = path.stat().st_size
-    if length != index.serialized_length:
+    if not _is_whole(path, header):
         raise OSError("the disk did not take all of it")
     told = msgspec.json.encode(header)
     checksum = zlib.crc32(told, _checksum(path, length))
@@ -198,6 +198,15 @@ def _write(path: Path, index: Any, header: Header) -> None:
         file.write(told + _TRAILER.pack(length, len(told), checksum) + _MAGIC)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _is_whole(path: Path, header: Header) -> bool:
+    index = new_index(header.dimensions)
+    try:
+        index.view(str(path))
+    except (RuntimeError, ValueError):
+        return False
+    return len(index) == header.count
 
 
 def _read_header(descriptor: int, *, whole: bool = True) -> tuple[Header, int]:
