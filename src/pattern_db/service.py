@@ -77,7 +77,7 @@ class PatternDB:
         self.migrations = runner
         self.embeddings = indexer
         self._metadata = metadata
-        self._searcher = Searcher(store, indexer)
+        self._searcher = Searcher(store, indexer, clock)
         context = Context(store, indexer, self._searcher, clock)
         self.users = Users(context)
         self.agents = Agents(context)

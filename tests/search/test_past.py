@@ -287,6 +287,20 @@ async def test_earlier_texts_differ_by_what_they_said(
     assert texts(diverse) == [same, "Oslo has trams."]
 
 
+async def test_yesterday_is_the_day_before_the_time_asked_of(
+    db: PatternDB, flux: Agent, calendar: Calendar
+) -> None:
+    for number in (1, 5, 9):
+        calendar.day(number)
+        await db.messages.append(flux.id, role="user", content=f"Rain on day {number}.")
+    question = "What did I say about the rain yesterday?"
+    for asked, day in (({"as_of": calendar.day(6)}, 5), ({"as_of": calendar.day(2)}, 1), ({}, 9)):
+        calendar.day(10)
+        hits = await db.search(flux.id, question, **asked)
+        dated = max(hits, key=lambda hit: hit.why["date"])
+        assert dated.item.content == f"Rain on day {day}."
+
+
 async def test_a_time_to_come_is_now(db: PatternDB, flux: Agent, calendar: Calendar) -> None:
     moment = calendar.day(1)
     await db.memory.create(flux.id, label="home", content="Ada lives in Bergen.")

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 import pattern_db
-from pattern_db.clock import monotonic
+from pattern_db.clock import monotonic, utc_now
 from pattern_db.embeddings import EmbeddingProvider
 from pattern_db.errors import InvalidValue, Unsupported
 from pattern_db.search import Hit, Searcher, SearchOptions
@@ -173,7 +173,7 @@ async def _search(db: PatternDB, inquiries: Inquiries, inquiry: Inquiry, way: Wa
     if way.weights is None:
         return await db.search(inquiry.agent_id, inquiry.text, **asked)
     options = SearchOptions.of(asked)
-    searcher = Searcher(db.store, db.embeddings)
+    searcher = Searcher(db.store, db.embeddings, utc_now)
     return await searcher.search(inquiry.agent_id, inquiry.text, options, weights=way.weights)
 
 

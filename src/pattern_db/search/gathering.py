@@ -26,9 +26,11 @@ from .past import MOST_EMBEDDED, changed_blocks
 if TYPE_CHECKING:
     from .ranking import Candidate
 
-CANDIDATES = 250
-"""How many items each side offers for ranking."""
-NEIGHBOURS_OF = 100
+CANDIDATES = 100
+"""How many items each side offers for ranking at least."""
+CANDIDATES_A_HIT = 3
+"""How many for each hit that is asked for, if that is more."""
+NEIGHBOURS_OF = 50
 """For how many of the best candidates the turns beside them are offered too."""
 REACH = 2
 """How far beside, in turns."""
@@ -70,6 +72,11 @@ _BESIDE_ALONE = (
 Thread = tuple[str, str | None]
 """An agent and a conversation: ordinals count within it."""
 Scores = dict[str, float]
+
+
+def candidates_for(limit: int) -> int:
+    """How many items each side offers where so many hits are asked for."""
+    return max(CANDIDATES, CANDIDATES_A_HIT * limit)
 
 
 class Offered(msgspec.Struct, frozen=True, gc=False):
@@ -173,7 +180,8 @@ class Gatherer:
 
     async def _gather_turns(self, asked: Asked, found: Found) -> Vector | None:
         """Turns: found by text first, which tells who speaks."""
-        limit = NAMED_BY if asked.mode == "semantic" else CANDIDATES
+        most = candidates_for(asked.options.limit)
+        limit = NAMED_BY if asked.mode == "semantic" else most
         found.text = await self._by_words(asked, found, limit)
         found.offered = await self.read(asked, found, list(found.text))
         vector = await self._vector(asked, _speakers(found))
@@ -189,8 +197,9 @@ class Gatherer:
     async def _gather_alone(self, asked: Asked, found: Found) -> Vector | None:
         """What stands alone: both sides at once."""
         vector = await self._vector(asked, ())
+        most = candidates_for(asked.options.limit)
         found.text, found.dense = await asyncio.gather(
-            self._by_words(asked, found, 0 if asked.mode == "semantic" else CANDIDATES),
+            self._by_words(asked, found, 0 if asked.mode == "semantic" else most),
             self._by_meaning(asked, found, vector),
         )
         found.offered = await self.read(asked, found, [*{**found.text, **found.dense}])
@@ -222,7 +231,11 @@ class Gatherer:
             return {}
         return dict(
             await self._store.vector_search(
-                found.table, vector, space=self._space, limit=CANDIDATES, **_scope(asked, found)
+                found.table,
+                vector,
+                space=self._space,
+                limit=candidates_for(asked.options.limit),
+                **_scope(asked, found),
             )
         )
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..clock import Clock
 from ..embeddings.indexing import SEARCHABLE, Indexer
 from ..engines.base import Store
 from ..errors import NotFound, Unsupported
@@ -20,7 +21,7 @@ from ..models import (
 from ..query import Get, param, select
 from ..schema import columns_of, table_of
 from ..validation import MAX_QUERY_CHARS, check_text
-from .gathering import CANDIDATES, Asked, Found, Gatherer, Vectors
+from .gathering import Asked, Found, Gatherer, Vectors, candidates_for
 from .options import Hit, Mode, SearchOptions, agents_of
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ _IN_BATCHES = select(Message).where(_M.batch_id.in_(param("batches"))).only(_M.i
 class Searcher:
     """Searches one database."""
 
-    def __init__(self, store: Store, indexer: Indexer):
+    def __init__(self, store: Store, indexer: Indexer, clock: Clock):
         self._store = store
         self._indexer = indexer
+        self._clock = clock
         self._gatherer = Gatherer(store, indexer)
 
     async def search(
@@ -80,7 +82,7 @@ class Searcher:
         found = await self._candidates(asked)
         offered = [candidate for of_kind in found.values() for candidate in of_kind.candidates()]
         speakers = {candidate.speaker for candidate in offered if candidate.speaker}
-        question = ranking.analyze(query, speakers)
+        question = ranking.analyze(query, speakers, now=options.as_of or self._clock())
         limit = None if options.diversity else options.limit
         ranked = ranking.rank(question, offered, mode=mode, limit=limit, weights=weights)
         if options.diversity:
@@ -115,7 +117,7 @@ class Searcher:
 
         return await diversity.choose(
             self._store,
-            ranked[: max(CANDIDATES, options.limit)],
+            ranked[: candidates_for(options.limit)],
             space=self._indexer.space,
             earlier={kind: of_kind.earlier for kind, of_kind in found.items()},
             diversity=options.diversity,
