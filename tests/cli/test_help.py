@@ -37,7 +37,7 @@ PROMISED = {
     *(f"memory {verb}" for verb in ("add", "list", "show", "edit", "append", "search", "history")),
     *(f"memory {verb}" for verb in ("undo", "redo", "share", "unshare", "delete")),
     *(f"message {verb}" for verb in ("add", "list", "search", "archive", "repair")),
-    *(f"db {verb}" for verb in ("migrate", "status", "vacuum", "reembed")),
+    *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
     *("config show", "config check"),
 }
 EVERYWHERE = {"--db", "--embeddings", "--json", "--debug"}

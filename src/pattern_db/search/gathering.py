@@ -57,6 +57,7 @@ _BESIDE = (
         _M.is_deleted == False,  # noqa: E712
     )
     .only(*_READ_OF_TURNS)
+    .limit(param("limit"))
 )
 _BESIDE_ALONE = (
     select(Message)
@@ -67,6 +68,7 @@ _BESIDE_ALONE = (
         _M.is_deleted == False,  # noqa: E712
     )
     .only(*_READ_OF_TURNS)
+    .limit(param("limit"))
 )
 
 Thread = tuple[str, str | None]
@@ -257,7 +259,7 @@ class Gatherer:
     async def _rows(self, asked: Asked, found: Found, query: Select, ids: Sequence[str]) -> Any:
         if asked.options.as_of is not None and found.condition is not None:
             query = query.where(found.condition)  # a block may have changed a moment ago
-        return await self._store.execute(query, **{**found.params, "ids": ids})
+        return await self._store.execute(query, **{**found.params, "ids": ids, "limit": len(ids)})
 
     # turns beside each other
 
@@ -271,18 +273,20 @@ class Gatherer:
         alone = wanted.pop(None, [])
         hidden = set(asked.hidden)
         places = [(c, agent, ordinal) for c, places in wanted.items() for agent, ordinal in places]
-        rows = await self._neighbours(found, _BESIDE, places=places) if places else []
+        rows = await self._neighbours(found, _BESIDE, len(places), places=places)
         for agent_id in {agent_id for agent_id, _ in alone}:
             ordinals = [ordinal for agent, ordinal in alone if agent == agent_id]
             rows += await self._neighbours(
-                found, _BESIDE_ALONE, agent_id=agent_id, ordinals=ordinals
+                found, _BESIDE_ALONE, len(ordinals), agent_id=agent_id, ordinals=ordinals
             )
         found.offered |= _turns([row for row in rows if row[0] not in hidden])
 
-    async def _neighbours(self, found: Found, query: Select, **where: Any) -> list[Any]:
+    async def _neighbours(self, found: Found, query: Select, most: int, **where: Any) -> list[Any]:
+        if not most:
+            return []
         if found.condition is not None:
             query = query.where(found.condition)
-        rows: list[Any] = await self._store.execute(query, **found.params, **where)
+        rows: list[Any] = await self._store.execute(query, **found.params, **where, limit=most)
         return rows
 
     # blocks as they were
@@ -383,6 +387,8 @@ def _by_ids(table: Table) -> Select:
     own: Filter = table.column(table.text.owner).in_(param("agent_ids"))
     if table.text.shared_through is not None:
         own |= ~NotInQuery("id", _SHARED, "block_id")
-    return select(table.model).where(
-        table.column("id").in_(param("ids")), table.column(hidden) != value, own
+    return (
+        select(table.model)
+        .where(table.column("id").in_(param("ids")), table.column(hidden) != value, own)
+        .limit(param("limit"))
     )

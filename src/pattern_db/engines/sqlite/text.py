@@ -107,13 +107,12 @@ class _Postings:
         self._passing = passing
         self._index, self._table = quoted(text_table(table)), quoted(table.name)
 
-    def of(self, term: str) -> Rows:
-        """The newest rows that hold a term."""
-        found = self._rows(
-            f"SELECT rowid FROM {self._index} WHERE {self._index} MATCH ? "
-            f"ORDER BY rowid DESC LIMIT {MOST_ROWS}",
-            (match_expression([term], self._scopes),),
-        )
+    def of(self, term: str, size: int) -> Rows:
+        """The rows that hold a term, the newest in a scope of a larger size."""
+        sql = f"SELECT rowid FROM {self._index} WHERE {self._index} MATCH ?"
+        if size > MOST_ROWS:
+            sql += f" ORDER BY rowid DESC LIMIT {MOST_ROWS}"
+        found = self._rows(sql, (match_expression([term], self._scopes),))
         if len(found) < MOST_ROWS or not self._passing.narrows:
             return found
         # older ones that pass may lie beyond the limit
@@ -154,7 +153,7 @@ def _by_rarity(postings: _Postings, terms: Sequence[str], size: int, limit: int)
     """
     import numpy as np
 
-    found = [postings.of(term) for term in terms]
+    found = [postings.of(term, size) for term in terms]
     counts = np.array([len(rows) for rows in found])
     rarity = np.log1p((np.maximum(size, counts) - counts + 0.5) / (counts + 0.5))
     rows, places = np.unique(np.concatenate(found), return_inverse=True)
@@ -193,7 +192,7 @@ def _by_bm25(postings: _Postings, terms: Sequence[str], size: int, limit: int) -
 
 def _telling(postings: _Postings, terms: Sequence[str]) -> list[str]:
     """The rarest terms, as long as they match few enough rows; one at least."""
-    counted = sorted((len(postings.of(term)), term) for term in terms)
+    counted = sorted((len(postings.of(term, MOST_ROWS + 1)), term) for term in terms)
     kept: list[str] = []
     matched = 0
     for rows, term in counted:
