@@ -26,8 +26,8 @@ from ..embeddings.provider import Matrix, Vector
 from .source import Row, Scope, Source
 
 CONNECTIVITY = 16
-EXPANSION_ADD = 64
-_FORMAT = 2
+EXPANSION_ADD = 128
+_FORMAT = 3
 _MAGIC = b"pattern-segment\n"
 _TRAILER = struct.Struct("<QII")
 _CHUNK_BYTES = 1 << 20
