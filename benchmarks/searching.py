@@ -172,7 +172,7 @@ async def scoped(rounds: int, *, agents: int, each: int) -> list[Result]:
             with Stopwatch() as watch:
                 for _ in asked:
                     await db.store.vector_search(
-                        table, vector, space=space, agent_id=scope, limit=10
+                        table, vector, space=space, agent_ids=[scope], limit=10
                     )
             return watch.seconds / len(asked)
 
@@ -184,7 +184,9 @@ async def scoped(rounds: int, *, agents: int, each: int) -> list[Result]:
             at_most=3,
             rounds=rounds,
         )
-        found = await db.store.vector_search(table, vector, space=space, agent_id=scope, limit=10)
+        found = await db.store.vector_search(
+            table, vector, space=space, agent_ids=[scope], limit=10
+        )
         scores = np.sort(matrix @ vector)[::-1][:10]
         exact = np.allclose([score for _, score in found], scores, atol=1e-6)
         result.note = f"recall@10 = {1.0 if exact else 0.0}"

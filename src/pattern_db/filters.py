@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any, Literal
 
 import msgspec
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+Order = Literal["<", "<=", ">", ">="]
+
+
+def fold_case(text: str) -> str:
+    """What texts that differ only in case have in common: Unicode canonical caseless matching
+    (The Unicode Standard, D145)."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
 class Param(msgspec.Struct, frozen=True):
@@ -56,11 +66,46 @@ class NotInQuery(Filter, frozen=True):
     selects: str
 
 
-class JsonHas(Filter, frozen=True):
-    """The JSON object has every key of the bound object with an equal value (top level)."""
+class InFolded(Filter, frozen=True):
+    """The column's text is one of a bound list of texts, if case is ignored (``fold_case``)."""
 
     column: str
-    pairs: Any
+    values: Any
+
+
+class JsonKey(Filter, frozen=True):
+    """The JSON object has this key, with any value, also null.
+
+    Here and below a key is bound as a value is, means a name at the top level of the object, and is
+    never a path: ``a.b``, ``$`` and ``"`` are names as good as any.
+    """
+
+    column: str
+    key: Any
+
+
+class JsonIn(Filter, frozen=True):
+    """The JSON object has this key, with a value equal to one of the bound list.
+
+    Values of different types are never equal, but 1 equals 1.0. Lists and objects are equal where
+    they are written alike; an engine may ignore the order of keys inside.
+    """
+
+    column: str
+    key: Any
+    values: Any
+
+
+class JsonOrder(Filter, frozen=True):
+    """The JSON object has this key, with a value that compares so with the bound one.
+
+    Numbers compare with numbers, texts with texts by code point; anything else never does.
+    """
+
+    column: str
+    key: Any
+    operator: Order
+    value: Any
 
 
 class JsonContains(Filter, frozen=True):

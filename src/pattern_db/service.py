@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
@@ -88,17 +88,20 @@ class PatternDB:
         self.messages = Messages(context)
         self.tool_calls = ToolCalls(context)
 
-    async def search(self, agent_id: str, query: str, **options: Any) -> list[Hit]:
-        """What an agent knows that answers a question best, of every kind, best first.
+    async def search(self, agent_id: str | Sequence[str], query: str, **options: Any) -> list[Hit]:
+        """What an agent, or one of several, knows that answers a question best, best first.
 
-        Options: ``kinds`` ("message", "memory", "archival"), ``limit`` (10), ``mode`` ("hybrid",
-        "semantic", "keyword"), ``roles``, ``speakers``, ``since`` (inclusive), ``until``
-        (exclusive), ``tags`` (all of them, in ``metadata["tags"]``), ``metadata`` (equal values at
-        these keys), ``conversation_id``, ``include_archived`` (True). The query is text, never
-        syntax. Raises ``NotFound`` if there is no such agent, ``Unsupported`` if the mode needs
-        vectors and no embedding provider is configured.
+        ``agent_id`` is an id or a list of them; ``hit.item.agent_id`` says whose a hit is. Options:
+        ``kinds`` ("message", "memory", "archival"), ``limit`` (10), ``mode`` ("hybrid", "semantic",
+        "keyword"), ``roles``, ``speakers`` (in any case), ``since`` (inclusive), ``until``
+        (exclusive), ``tags`` (all of them, in ``metadata["tags"]``), ``metadata`` (values at these
+        keys, or ``{"$gte": 4}``: $eq $ne $gt $gte $lt $lte $in), ``conversation_id``,
+        ``include_archived`` (True). A filter finds only what has the field it asks for, ``$ne``
+        too. The query is text, never syntax. Raises ``NotFound`` if there is no such agent or
+        conversation, ``Unsupported`` if the mode needs vectors and no embedding provider is
+        configured.
         """
-        return await self._searcher.search(agent_id, query, SearchOptions.of(**options))
+        return await self._searcher.search(agent_id, query, SearchOptions.of(options))
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
         """All that this task writes inside is kept at the end, or undone on error or cancellation.

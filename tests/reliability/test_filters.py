@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import pattern_db
 from pattern_db import InvalidValue, PatternDB
+from pattern_db.filters import fold_case
 from pattern_db.models import Message
 from tests.rigs.hostile import identical, json_objects, storable, texts
 
@@ -162,7 +163,7 @@ def test_any_metadata_is_found_by_any_part_of_it(
     keys = data.draw(st.sets(st.sampled_from(sorted(chosen)))) if chosen else set()
     wanted = {key: chosen[key] for key in keys}
     agent = run(said(db, metadata))
-    given = run(found(db, agent, metadata=wanted))
+    given = run(found(db, agent, metadata={key: {"$eq": wanted[key]} for key in keys}))
     assert_exactly(given, metadata, wanted)
     assert any(identical(each, chosen) for each in given)
 
@@ -246,9 +247,11 @@ FILTERS: dict[str, Callable[[str], dict[str, Any]]] = {
 def test_each_hostile_value_finds_its_own_message(
     db: PatternDB, run: Run, corpus: str, name: str
 ) -> None:
-    for n, text in enumerate(KEPT):
+    alike = fold_case if name == "speakers" else str
+    for text in KEPT:
         given = run(found(db, corpus, **FILTERS[name](text)))
-        assert [each["the number"] for each in given] == [n], (name, text[:80])
+        expected = {n for n, other in enumerate(KEPT) if alike(other) == alike(text)}
+        assert {each["the number"] for each in given} == expected, (name, text[:80])
 
 
 def test_each_hostile_conversation_id_finds_its_own_message(
@@ -276,8 +279,8 @@ def test_hostile_values_that_cannot_be_stored_are_refused_as_filters(
     "filters",
     [
         {"metadata": {"the value": ["$ne"]}},
-        {"metadata": {"the value": {"$ne": ""}}},
-        {"metadata": {"the value": {"$gt": ""}}},
+        {"metadata": {"the value": {"$eq": {"$ne": ""}}}},
+        {"metadata": {"the number": {"$gt": ""}}},
         {"metadata": {"$or": [{}, {"a": "a"}]}},
         {"metadata": {"the value": True}},
         {"metadata": {"the number": "0"}},
@@ -286,7 +289,6 @@ def test_hostile_values_that_cannot_be_stored_are_refused_as_filters(
         {"tags": ["all", "nothing"]},
         {"tags": ["%"] * 2 + ["all "]},
         {"speakers": []},
-        {"conversation_id": "nothing"},
         {"roles": ["tool"]},
         {"metadata": {"speaker": "x"}},
     ],

@@ -120,8 +120,11 @@ async def use_everything(db: PatternDB, new: Planted) -> None:
             mode=mode,
             tags=[new.spiked()],
             speakers=[new.spiked()],
-            metadata={new.spiked(): new.spiked()},
-            conversation_id=new.spiked(),
+            metadata={
+                new.spiked(): new.spiked(),
+                new(): {"$ne": new.spiked(), "$gte": new(), "$in": [{new(): new.spiked()}]},
+            },
+            conversation_id=talk.id,
         )
         await db.search(other.id, new(), mode=mode)
     for missing in (
@@ -130,6 +133,8 @@ async def use_everything(db: PatternDB, new: Planted) -> None:
         db.messages.append(new.spiked(), role="user"),
         db.conversations.create(flux.id, user_id=new.spiked()),
         db.search(new.spiked(), "x"),
+        db.search([flux.id, new.spiked()], "x"),
+        db.search(flux.id, "x", conversation_id=new.spiked()),
     ):
         with pytest.raises(NotFound):
             await missing

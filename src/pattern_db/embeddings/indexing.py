@@ -240,6 +240,13 @@ class Indexer:
         chars = sum(len(EMBEDDED_TEXT[type(item)](item)) for item in items)
         return await asyncio.to_thread(split) if chars > _LONG_TEXT_CHARS else split()
 
+    async def embed_unstored(self, items: Sequence[Any]) -> list[Embedding]:
+        """The vectors of items, as they are given, to compare with those of the database.
+
+        Raises ``EmbeddingFailed``.
+        """
+        return await self._embed(items, self._current())
+
     async def embed_query(self, text: str) -> Vector | None:
         """The vector of a question's first 10,000 characters; ``None`` without a provider."""
         if self.provider is None:

@@ -105,13 +105,13 @@ class TextStore(Protocol):
         table: Table,
         terms: Sequence[str],
         *,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None = None,
         params: dict[str, Any] | None = None,
         exclude: Sequence[str] = (),
     ) -> list[tuple[str, float]]:
-        """Ids of the rows that an agent may find and that hold at least one of the terms.
+        """Ids of the rows that one of the agents may find and that hold at least one of the terms.
 
         Each term is text, not syntax; a term of several words must occur as that phrase. Scores are
         BM25, larger is better, best first. Hidden rows, rows outside the condition and excluded ids
@@ -129,13 +129,13 @@ class VectorStore(Protocol):
         vector: Vector,
         *,
         space: int,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None = None,
         params: dict[str, Any] | None = None,
         exclude: Sequence[str] = (),
     ) -> list[tuple[str, float]]:
-        """Ids of the nearest items an agent may find, with their cosine, best first.
+        """Ids of the nearest items one of the agents may find, with their cosine, best first.
 
         An item counts once, with its best chunk. Hidden rows, rows outside the condition and
         excluded ids are left out before ranking, so that what exists is found.
@@ -143,9 +143,15 @@ class VectorStore(Protocol):
         ...
 
     async def vector_scores(
-        self, table: Table, vector: Vector, *, space: int, agent_id: str, ids: Sequence[str]
+        self,
+        table: Table,
+        vector: Vector,
+        *,
+        space: int,
+        agent_ids: Sequence[str],
+        ids: Sequence[str],
     ) -> dict[str, float]:
-        """The cosine of each of these items that has a vector in the space."""
+        """The cosine of each of these items, which the agents may find, that has a vector."""
         ...
 
 

@@ -21,12 +21,16 @@ from ..filters import (
     Comparison,
     Filter,
     In,
+    InFolded,
     JsonContains,
-    JsonHas,
+    JsonIn,
+    JsonKey,
+    JsonOrder,
     Not,
     NotInQuery,
     Or,
     Param,
+    fold_case,
 )
 from ..query import Count, Delete, Get, Insert, Order, Query, Select, Update
 from ..schema import Column, ColumnType, Table
@@ -219,26 +223,61 @@ def _not_in_query(statement: Statement, part: NotInQuery) -> str:
     return f"({column} IS NULL OR {column} NOT IN (SELECT {selected} FROM {source}{where}))"
 
 
-def _json_has(statement: Statement, part: JsonHas) -> str:
+def _in_folded(statement: Statement, part: InFolded) -> str:
     column = statement.name(statement.table.column(part.column))
-    wanted = statement.value(part.pairs, encode_json)
-    numbers = "('integer', 'real')"
-    same_type = f"(have.type = want.type OR have.type IN {numbers} AND want.type IN {numbers})"
+    listed = statement.value(part.values, _folded)
+    return f"fold_case({column}) IN (SELECT value FROM json_each({listed}))"
+
+
+def _folded(values: Iterable[str]) -> str:
+    return encode_json([fold_case(value) for value in values])
+
+
+def _json_key(statement: Statement, part: JsonKey) -> str:
+    column = statement.name(statement.table.column(part.column))
+    key = statement.value(part.key)
+    return f"EXISTS (SELECT 1 FROM json_each({column}) AS have WHERE have.key = {key})"
+
+
+_BOTH_NUMBERS = "have.type IN ('integer', 'real') AND want.type IN ('integer', 'real')"
+
+
+def _json_in(statement: Statement, part: JsonIn) -> str:
+    equal = f"have.value IS want.value AND (have.type = want.type OR {_BOTH_NUMBERS})"
+    return _json_some(statement, part, part.values, encode_json, equal)
+
+
+def _json_order(statement: Statement, part: JsonOrder) -> str:
+    comparable = f"({_BOTH_NUMBERS} OR have.type = 'text' AND want.type = 'text')"
+    condition = f"{comparable} AND have.value {part.operator} want.value"
+    return _json_some(statement, part, part.value, lambda value: encode_json([value]), condition)
+
+
+def _json_some(
+    statement: Statement,
+    part: JsonIn | JsonOrder,
+    bound: Any,
+    encode: Callable[[Any], str],
+    condition: str,
+) -> str:
+    """What an object has under a key meets a condition with one of the bound values."""
+    column = statement.name(statement.table.column(part.column))
+    wanted = statement.value(bound, encode)
+    key = statement.value(part.key)
     return (
-        f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE NOT EXISTS ("
-        f"SELECT 1 FROM json_each({column}) AS have WHERE have.key = want.key "
-        f"AND have.value IS want.value AND {same_type}))"
+        f"EXISTS (SELECT 1 FROM json_each({column}) AS have, json_each({wanted}) AS want "
+        f"WHERE have.key = {key} AND {condition})"
     )
 
 
 def _json_contains(statement: Statement, part: JsonContains) -> str:
     column = statement.name(statement.table.column(part.column))
-    wanted = statement.value(part.values, encode_json)
-    items = f"json_each({column}, '$.' || {statement.value(part.key)})"
+    wanted, key = statement.value(part.values, encode_json), statement.value(part.key)
+    listed = "CASE field.type WHEN 'array' THEN field.value ELSE '[]' END"
     return (
         f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE NOT EXISTS ("
-        f"SELECT 1 FROM {items} AS have WHERE have.value = want.value AND have.type = 'text' "
-        "AND typeof(have.key) = 'integer'))"
+        f"SELECT 1 FROM json_each({column}) AS field, json_each({listed}) AS have "
+        f"WHERE field.key = {key} AND have.value = want.value AND have.type = 'text'))"
     )
 
 
@@ -265,7 +304,10 @@ _CONDITIONS: dict[type, Callable[[Statement, Any], str]] = {
     Comparison: _comparison,
     In: _in,
     NotInQuery: _not_in_query,
-    JsonHas: _json_has,
+    InFolded: _in_folded,
+    JsonKey: _json_key,
+    JsonIn: _json_in,
+    JsonOrder: _json_order,
     JsonContains: _json_contains,
     After: _after,
     And: _all,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -202,11 +203,13 @@ class Archival(Repository[ArchivalEntry]):
         audit = self._audit("purge", subject_id=id, details={"entity": self.entity})
         await self._store.write([*removals, self.queries.purge(id=id), audit])
 
-    async def search(self, agent_id: str, query: str, **options: Any) -> builtins.list[Hit]:
+    async def search(
+        self, agent_id: str | Sequence[str], query: str, **options: Any
+    ) -> builtins.list[Hit]:
         """The entries that answer a question best.
 
         Takes the options of ``PatternDB.search`` except ``kinds``.
         """
         return await self._context.searcher.search(
-            agent_id, query, SearchOptions.of(kinds=["archival"], **options)
+            agent_id, query, SearchOptions.of(options, kind="archival")
         )

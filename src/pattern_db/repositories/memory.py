@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -322,13 +322,15 @@ class Memory(Repository[MemoryBlock]):
         block = await self.require(id)
         return effective(block, await self._attachment(block, agent_id))
 
-    async def search(self, agent_id: str, query: str, **options: Any) -> builtins.list[Hit]:
+    async def search(
+        self, agent_id: str | Sequence[str], query: str, **options: Any
+    ) -> builtins.list[Hit]:
         """The blocks that answer a question best: own ones and shared ones.
 
         Takes the options of ``PatternDB.search`` except ``kinds``.
         """
         return await self._context.searcher.search(
-            agent_id, query, SearchOptions.of(kinds=["memory"], **options)
+            agent_id, query, SearchOptions.of(options, kind="memory")
         )
 
     async def _attachment(self, block: MemoryBlock, agent_id: str | None) -> SharedBlock | None:

@@ -444,13 +444,15 @@ class Messages(Repository[Message]):
         """Close a batch. Raises ``BatchIncomplete`` while a tool call has no response."""
         return await self.batches.complete(batch_id)
 
-    async def search(self, agent_id: str, query: str, **options: Any) -> builtins.list[Hit]:
+    async def search(
+        self, agent_id: str | Sequence[str], query: str, **options: Any
+    ) -> builtins.list[Hit]:
         """The messages that answer a question best.
 
         Takes the options of ``PatternDB.search`` except ``kinds``.
         """
         return await self._context.searcher.search(
-            agent_id, query, SearchOptions.of(kinds=["message"], **options)
+            agent_id, query, SearchOptions.of(options, kind="message")
         )
 
     def _wake(self, embed: Mode | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
@@ -11,23 +11,25 @@ import msgspec
 
 from ..embeddings.indexing import SEARCHABLE
 from ..errors import InvalidValue
-from ..filters import And, Filter, JsonContains, JsonHas, param
+from ..filters import And, Filter, InFolded, JsonContains, param
 from ..models import Json, Role
 from ..schema import Table
 from ..validation import (
     check_enum,
     check_id,
-    check_json,
     check_known,
     check_limit,
     check_text,
     check_time,
 )
+from .metadata import check_metadata, condition_of, tests_of, values_of
+from .past import theirs
 
 Mode = Literal["hybrid", "semantic", "keyword"]
 MODES = ("hybrid", "semantic", "keyword")
 DEFAULT_HITS = 10
 MOST_HITS = 1000
+MOST_AGENTS = 100
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +47,10 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """One scope for both sides of a search. Filters only find what has the field they ask for."""
+    """One scope for both sides of a search. Filters only find what has the field they ask for.
+
+    ``as_of`` is a time in the past: what was known then. ``diversity`` is in 0…1, 0 for none.
+    """
 
     kinds: tuple[str, ...]
     limit: int = DEFAULT_HITS
@@ -58,26 +63,49 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Json | None = None
     conversation_id: str | None = None
     include_archived: bool = True
+    as_of: datetime | None = None
+    diversity: float = 0.0
 
     @classmethod
-    def of(cls, **given: Any) -> SearchOptions:
-        """Checked options. Raises ``InvalidValue`` naming the one that cannot be."""
-        check_known("option", given, cls.__struct_fields__)
-        checked = {name: _CHECKS[name](value) for name, value in given.items() if value is not None}
-        return cls(**{"kinds": tuple(SEARCHABLE), **checked})
+    def of(cls, given: dict[str, Any], *, kind: str | None = None) -> SearchOptions:
+        """Checked options, of a search of every kind or of one only.
 
-    def condition(self, table: Table) -> tuple[Filter | None, dict[str, Any]] | None:
-        """The filter for the rows of one table and its values; ``None`` if no row can meet it."""
+        Raises ``InvalidValue`` naming the one that cannot be.
+        """
+        known = [name for name in cls.__struct_fields__ if kind is None or name != "kinds"]
+        check_known("option", given, known)
+        checked = {name: _CHECKS[name](value) for name, value in given.items() if value is not None}
+        kinds = tuple(SEARCHABLE) if kind is None else (kind,)
+        return cls(**{"kinds": kinds, **checked})
+
+    def condition(
+        self, table: Table, *, without: Collection[str] = ()
+    ) -> tuple[Filter | None, dict[str, Any]] | None:
+        """The filter for the rows of one table and its values; ``None`` if no row can meet it.
+
+        The filter of ``as_of`` also needs the value ``agent_ids``. ``without`` names options to
+        leave aside.
+        """
         columns = {column.name for column in table.columns}
-        used = tuple(name for name in _FILTERS if self._asks(name))
+        used = tuple(name for name in _NEEDS if name not in without and self._asks(name))
         if any(_NEEDS[name] not in columns for name in used if name != "include_archived"):
             return None
         used = tuple(name for name in used if _NEEDS[name] in columns)
-        return _condition(table, used), {name: getattr(self, name) for name in used}
+        tests = tests_of(self.metadata or {})
+        condition = _condition(table, used, tuple(operator for _, operator, _ in tests))
+        return condition, {name: getattr(self, name) for name in used} | values_of(tests)
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether a time lies in the asked range."""
+        return (self.since is None or self.since <= moment) and (
+            self.until is None or moment < self.until
+        )
 
     def _asks(self, name: str) -> bool:
         value = getattr(self, name)
-        return not value if name == "include_archived" else value is not None
+        if name == "include_archived":
+            return not value
+        return bool(value) if name == "metadata" else value is not None
 
 
 _NEEDS = {
@@ -89,7 +117,9 @@ _NEEDS = {
     "metadata": "metadata",
     "conversation_id": "conversation_id",
     "include_archived": "is_archived",
+    "as_of": "created_at",
 }
+"""The column that a row must have to meet an option."""
 
 
 def _time_column(table: Table) -> str:
@@ -97,29 +127,46 @@ def _time_column(table: Table) -> str:
     return "updated_at" if table.name == "memory_blocks" else "created_at"
 
 
+def _known_by(table: Table) -> Filter:
+    """The row was there by then, and is as it was: of blocks those that did not change since."""
+    blocks = table.name == "memory_blocks"
+    column = table.column("updated_at" if blocks else "created_at")
+    by_then: Filter = column <= param("as_of")
+    return by_then & theirs() if blocks else by_then
+
+
 _FILTERS: dict[str, Any] = {
     "roles": lambda t: t.column("role").in_(param("roles")),
-    "speakers": lambda t: t.column("speaker").in_(param("speakers")),
+    "speakers": lambda _t: InFolded("speaker", param("speakers")),
     "since": lambda t: t.column(_time_column(t)) >= param("since"),
     "until": lambda t: t.column(_time_column(t)) < param("until"),
     "tags": lambda _t: JsonContains("metadata", "tags", param("tags")),
-    "metadata": lambda _t: JsonHas("metadata", param("metadata")),
     "conversation_id": lambda t: t.column("conversation_id") == param("conversation_id"),
     "include_archived": lambda t: t.column("is_archived") == False,  # noqa: E712
+    "as_of": _known_by,
 }
 
 
 @lru_cache(maxsize=1024)
-def _condition(table: Table, used: tuple[str, ...]) -> Filter | None:
-    filters = tuple(_FILTERS[name](table) for name in used)
-    return And(filters) if filters else None
+def _condition(table: Table, used: tuple[str, ...], operators: tuple[str, ...]) -> Filter | None:
+    filters = [_FILTERS[name](table) for name in used if name in _FILTERS]
+    filters += condition_of(operators)
+    return And(tuple(filters)) if filters else None
+
+
+def agents_of(agent_id: Any) -> tuple[str, ...]:
+    """The agents to search: of one id or of a list of them. Raises ``InvalidValue``."""
+    ids = tuple(dict.fromkeys(check_id("agent_id", id) for id in _listed("agent_id", agent_id)))
+    if not 1 <= len(ids) <= MOST_AGENTS:
+        raise InvalidValue("agent_id", f"name at least one agent, and at most {MOST_AGENTS}.")
+    return ids
 
 
 def _listed(field: str, value: Any) -> list[Any]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, Sequence | set | frozenset):
-        raise InvalidValue(field, "it must be a list.")
+        raise InvalidValue(field, "it must be a text or a list of them.")
     return list(value)
 
 
@@ -147,17 +194,16 @@ def _texts(field: str) -> Any:
     return lambda value: tuple(check_text(field, text) for text in _listed(field, value))
 
 
-def _metadata(value: Any) -> Json:
-    if not isinstance(value, dict):
-        raise InvalidValue("metadata", "it must be an object of keys and values.")
-    check_json("metadata", value)
-    return value
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidValue("include_archived", "it must be true or false.")
     return value
+
+
+def _diversity(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidValue("diversity", "it must be a number from 0 to 1.")
+    return float(value)
 
 
 _CHECKS: dict[str, Any] = {
@@ -169,7 +215,9 @@ _CHECKS: dict[str, Any] = {
     "since": lambda value: check_time("since", value),
     "until": lambda value: check_time("until", value),
     "tags": _texts("tags"),
-    "metadata": _metadata,
+    "metadata": check_metadata,
     "conversation_id": lambda value: check_id("conversation_id", value),
     "include_archived": _flag,
+    "as_of": lambda value: check_time("as_of", value),
+    "diversity": _diversity,
 }

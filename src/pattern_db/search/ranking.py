@@ -181,6 +181,11 @@ def match_terms(question: Question) -> list[str]:
     return list(question.terms)
 
 
+def stems(text: str) -> list[str]:
+    """The words of a text as they are compared here."""
+    return [_stem(word) for word in _WORD.findall(_fold(text[:MAX_CHARS]))]
+
+
 def rank(
     question: Question,
     candidates: Sequence[Candidate],

@@ -9,7 +9,18 @@ from typing import Any
 
 import msgspec
 
-from ...filters import Comparison, Filter, In, JsonContains, JsonHas, NotInQuery, Param
+from ...filters import (
+    Comparison,
+    Filter,
+    In,
+    InFolded,
+    JsonContains,
+    JsonIn,
+    JsonKey,
+    JsonOrder,
+    NotInQuery,
+    Param,
+)
 from ...query import Count, Delete, Get, Insert, Order, Query, Select, Update
 from ...schema import Column, ColumnType, Table
 from ..sql import (
@@ -24,7 +35,7 @@ from ..sql import (
     rank,
 )
 from .codecs import PackedVector
-from .names import Schema
+from .names import FOLD, Schema
 
 TYPES = {
     ColumnType.TEXT: "text",
@@ -194,16 +205,45 @@ def _json(statement: PostgresStatement, name: str) -> str:
     return f"{statement.name(statement.table.column(name))}::jsonb"
 
 
-def _json_has(statement: PostgresStatement, part: JsonHas) -> str:
-    wanted = statement.value(part.pairs, encode_json, "jsonb")
+def _in_folded(statement: PostgresStatement, part: InFolded) -> str:
+    column, fold = statement.name(statement.table.column(part.column)), statement.schema.of(FOLD)
+    wanted = statement.listed(part.values)
+    return f"{fold}({column}) IN (SELECT {fold}(wanted) FROM unnest({wanted}) AS wanted)"
+
+
+def _field(statement: PostgresStatement, column: str, key: Any) -> str:
+    """The value that the JSON object of a column has under a key; absent if there is none."""
+    return f"({_json(statement, column)} -> {statement.value(key)})"
+
+
+def _json_key(statement: PostgresStatement, part: JsonKey) -> str:
+    return f"{_field(statement, part.column, part.key)} IS NOT NULL"
+
+
+def _json_in(statement: PostgresStatement, part: JsonIn) -> str:
+    wanted = statement.value(part.values, encode_json, "jsonb")
+    field = _field(statement, part.column, part.key)
+    return f"EXISTS (SELECT 1 FROM jsonb_array_elements({wanted}) AS want WHERE want = {field})"
+
+
+def _json_order(statement: PostgresStatement, part: JsonOrder) -> str:
+    """Each side is read as a number or text only where it is one."""
+    wanted = statement.value(part.value, encode_json, "jsonb")
+    field = _field(statement, part.column, part.key)
+    numbers, texts = (_compared(part.operator, cast) for cast in ("::numeric", ' COLLATE "C"'))
     return (
-        f"NOT EXISTS (SELECT 1 FROM jsonb_each({wanted}) AS want "
-        f"WHERE ({_json(statement, part.column)} -> want.key) IS DISTINCT FROM want.value)"
+        f"EXISTS (SELECT 1 FROM (SELECT {field} AS have, {wanted} AS want) AS pair "
+        "WHERE jsonb_typeof(have) = jsonb_typeof(want) AND CASE jsonb_typeof(want) "
+        f"WHEN 'number' THEN {numbers} WHEN 'string' THEN {texts} ELSE false END)"
     )
 
 
+def _compared(operator: str, cast: str) -> str:
+    return f"(have #>> '{{}}'){cast} {operator} (want #>> '{{}}'){cast}"
+
+
 def _json_contains(statement: PostgresStatement, part: JsonContains) -> str:
-    have = f"({_json(statement, part.column)} -> {statement.value(part.key)})"
+    have = _field(statement, part.column, part.key)
     wanted = statement.listed(part.values)
     return (
         f"(cardinality({wanted}) = 0 OR "
@@ -215,7 +255,10 @@ _CONDITIONS: dict[type, Callable[[PostgresStatement, Any], str]] = {
     Comparison: _comparison,
     In: _in,
     NotInQuery: _not_in_query,
-    JsonHas: _json_has,
+    InFolded: _in_folded,
+    JsonKey: _json_key,
+    JsonIn: _json_in,
+    JsonOrder: _json_order,
     JsonContains: _json_contains,
 }
 

@@ -16,8 +16,10 @@ from .failures import driver_errors, refused_connection
 from .names import Schema
 from .pool import Connection
 
-_FIRST_SERVER, _FIRST_PGVECTOR = 140_000, (0, 8, 2)
+_FIRST_SERVER, _FIRST_TO_FOLD, _FIRST_PGVECTOR = 140_000, 180_000, (0, 8, 2)
 _PREPARED = 500
+_DEFAULTS = {"target_session_attrs": "read-write", "application_name": "pattern-db"}
+_ALWAYS = {"client_encoding": "utf8"}
 _NO_EXTENSION = (
     "The server lacks the extension pgvector; install it there, and run CREATE EXTENSION vector "
     "in this database as a user who may."
@@ -40,12 +42,16 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """What was found out when the first connection was made."""
+    """What was found out when the first connection was made.
+
+    ``collation`` knows the letters of every language. Before PostgreSQL 18 case is ignored letter by
+    letter only: ``ß`` and ``SS`` differ.
+    """
 
     version: str
     durable: bool
     collation: str
-    folds: str
+    full_folding: bool
     adapting: Adapting
     conninfo: str
     settings: tuple[tuple[str, str], ...]
@@ -58,7 +64,9 @@ def conninfo_of(options: Options) -> str:
         asked = conninfo.conninfo_to_dict(options.url)
         defaults = {"target_session_attrs": "read-write", "application_name": "pattern-db"}
         known = {name: value for name, value in given.items() if value is not None}
-        return conninfo.make_conninfo(**{**defaults, **asked, **known, "client_encoding": "utf8"})
+        return conninfo.make_conninfo(
+            "", **{**defaults, **asked, **known, "client_encoding": "utf8"}
+        )
     except psycopg.ProgrammingError:  # its message may hold the password
         raise ConfigError(
             "database.url is not a URL that libpq understands; check it for typing errors."
@@ -126,7 +134,8 @@ async def _prepare(connection: Connection, schema: Schema) -> None:
         "UTF8"
     ):
         raise Unsupported("The database is not encoded in UTF-8; create one that is.")
-    if not await _one(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = $1", schema.plain):
+    there = "SELECT count(*) FROM pg_namespace WHERE nspname = $1::text"
+    if not await _one(connection, there, schema.plain):
         await _made(connection, f"CREATE SCHEMA IF NOT EXISTS {schema.name}")
     if not await _one(connection, "SELECT count(*) FROM pg_extension WHERE extname = 'vector'"):
         await _made(connection, "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
@@ -173,7 +182,7 @@ async def _examined(connection: Connection, options: Options, dsn: str) -> Serve
         version=str(await _one(connection, "SHOW server_version")).split()[0],
         durable=commits != "off" and synced == "on",
         collation=await _collation(connection),
-        folds="casefold" if version >= 180_000 else "lower",
+        full_folding=version >= _FIRST_TO_FOLD,
         adapting=Adapting(adapters_for(connection, oid)),
         conninfo=dsn,
         settings=(
@@ -212,4 +221,3 @@ async def _row(connection: Connection, sql: str, *values: Any) -> Any:
 
 async def _one(connection: Connection, sql: str, *values: Any) -> Any:
     return (await _row(connection, sql, *values))[0]
-

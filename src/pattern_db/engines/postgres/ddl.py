@@ -14,7 +14,7 @@ from itertools import product
 from ...schema import Column, Index, Table, TextIndex
 from ..sql import quoted
 from .compiler import type_of
-from .names import WORDS, Schema, index_name, key_name, reference_name
+from .names import FOLD, WORDS, Schema, index_name, key_name, reference_name
 
 _MOST_INDEXED_DIMENSIONS = 4000
 _SURE_TO_FIT_CHARS = 100_000
@@ -27,11 +27,12 @@ _QUEUE = "embedding_queue"
 class Builder:
     """Writes the statements for one tenant's schema on one server."""
 
-    def __init__(self, schema: Schema, *, collation: str, folds: str):
+    def __init__(self, schema: Schema, *, collation: str, full_folding: bool):
         self._schema = schema
         self._of = schema.of
         self._collation = f'"{collation}"'
-        self._folds = folds
+        folds = ("casefold", '"pg_unicode_fast"') if full_folding else ("lower", self._collation)
+        self._folds, self._folding = folds
 
     def create(self, tables: Sequence[Table]) -> Iterator[str]:
         """Statements that create tables and everything that belongs to them."""
@@ -59,7 +60,7 @@ class Builder:
     def _table(self, table: Table) -> str:
         lines = [self._column(table, column) for column in table.columns]
         if table.text is not None:
-            lines.append(self._words_column(table, table.text))
+            lines.append(self._words_column(table.text))
         key = ", ".join(map(quoted, table.key))
         lines.append(f"CONSTRAINT {quoted(key_name(table))} PRIMARY KEY ({key})")
         lines += [self._reference(table, column) for column in table.columns if column.references]
@@ -145,9 +146,9 @@ class Builder:
             f"lower(({plain}) COLLATE {self._collation}), '[^[:alnum:]]+', ' ', 'g') $body$"
         )
         yield (
-            f"CREATE OR REPLACE FUNCTION {self._of('pattern_fold')}(text) RETURNS text "
+            f"CREATE OR REPLACE FUNCTION {self._of(FOLD)}(text) RETURNS text "
             "LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $body$ SELECT normalize("
-            f"{self._folds}(normalize($1, NFD) COLLATE {self._collation}), NFD) $body$"
+            f"{self._folds}(normalize($1, NFD) COLLATE {self._folding}), NFD) $body$"
         )
         yield (
             f"CREATE OR REPLACE FUNCTION {self._of('pattern_found')}(owner text, body text) "
@@ -163,7 +164,7 @@ class Builder:
             "END $body$"
         )
 
-    def _words_column(self, table: Table, text: TextIndex) -> str:
+    def _words_column(self, text: TextIndex) -> str:
         texts = " || ' ' || ".join(f"coalesce({quoted(column)}, '')" for column in text.columns)
         found = f"{self._of('pattern_found')}({quoted(text.owner)}, {texts})"
         return f"{quoted(WORDS)} tsvector GENERATED ALWAYS AS ({found}) STORED"
@@ -227,9 +228,7 @@ def _groups(table: Table, within: Sequence[str]) -> Iterator[tuple[str, str]]:
     choices = [(False, True) if table.column(name).nullable else (False,) for name in within]
     for absent in product(*choices):
         pairs = list(zip(within, absent, strict=True))
-        test = " AND ".join(
-            f"new.{quoted(n)} IS {'' if gone else 'NOT '}NULL" for n, gone in pairs
-        )
+        test = " AND ".join(f"new.{quoted(n)} IS {'' if gone else 'NOT '}NULL" for n, gone in pairs)
         same = " AND ".join(
             f"{quoted(n)} IS NULL" if gone else f"{quoted(n)} = new.{quoted(n)}"
             for n, gone in pairs

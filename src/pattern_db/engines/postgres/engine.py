@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ...embeddings.provider import Vector
-from ...errors import Conflict, ConnectionFailed, DatabaseClosed, InvalidValue, Unsupported
+from ...errors import ConnectionFailed, DatabaseClosed, InvalidValue, Unsupported
 from ...filters import Filter
 from ...query import Bound, Count, Get, Query
 from ...schema import Table, all_tables
@@ -22,7 +22,7 @@ from ..sql import Compiled
 from .compiler import Variant, compile_query
 from .connection import Options, Server, connect, first_connection
 from .ddl import Builder
-from .failures import ConnectionLost, ReadOnlyServer, driver_errors
+from .failures import ConnectionLost, ReadOnlyServer, RolledBack, driver_errors
 from .names import Schema
 from .pool import Connection, Pool
 from .text import compile_text_search
@@ -133,8 +133,8 @@ class PostgresStore:
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._once(work)
-            except (Conflict, ConnectionLost, ReadOnlyServer) as error:
-                if attempt == _ATTEMPTS - 1 or not _is_of_the_server(error):
+            except (RolledBack, ConnectionLost, ReadOnlyServer):
+                if attempt == _ATTEMPTS - 1:
                     raise
             await asyncio.sleep(_pause(attempt))
         raise AssertionError
@@ -232,7 +232,9 @@ class PostgresStore:
         return bool(rows[0][0])
 
     def _builder(self) -> Builder:
-        return Builder(self._schema, collation=self._server.collation, folds=self._server.folds)
+        return Builder(
+            self._schema, collation=self._server.collation, full_folding=self._server.full_folding
+        )
 
     async def _run_statements(self, statements: list[str]) -> None:
         async def run(connection: Connection) -> None:
@@ -263,7 +265,8 @@ class PostgresStore:
     async def describe(self) -> dict[str, Any]:
         """Names and sizes, for ``pattern status``."""
         sql = (
-            "SELECT current_database()::text, coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8 "
+            "SELECT current_database()::text, "
+            "coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint "
             "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
             "WHERE n.nspname = $1::text AND c.relkind = 'r'"
         )
@@ -278,7 +281,7 @@ class PostgresStore:
         table: Table,
         terms: Sequence[str],
         *,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None = None,
         params: dict[str, Any] | None = None,
@@ -291,7 +294,7 @@ class PostgresStore:
             self._schema,
             table,
             terms,
-            agent_ids=[agent_id],
+            agent_ids=agent_ids,
             limit=limit,
             condition=condition,
             params=params or {},
@@ -305,7 +308,7 @@ class PostgresStore:
         vector: Vector,
         *,
         space: int,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None = None,
         params: dict[str, Any] | None = None,
@@ -316,7 +319,7 @@ class PostgresStore:
             table,
             vector,
             space=space,
-            agent_ids=[agent_id],
+            agent_ids=agent_ids,
             limit=limit,
             condition=condition,
             params=params or {},
@@ -324,12 +327,16 @@ class PostgresStore:
         )
 
     async def vector_scores(
-        self, table: Table, vector: Vector, *, space: int, agent_id: str, ids: Sequence[str]
+        self,
+        table: Table,
+        vector: Vector,
+        *,
+        space: int,
+        agent_ids: Sequence[str],
+        ids: Sequence[str],
     ) -> dict[str, float]:
         """See ``VectorStore.vector_scores``."""
-        return await self._vectors.scores(
-            table, vector, space=space, agent_ids=[agent_id], ids=ids
-        )
+        return await self._vectors.scores(table, vector, space=space, agent_ids=agent_ids, ids=ids)
 
     async def _rows(self, compiled: Compiled, params: dict[str, Any]) -> list[Any]:
         """The rows of a search, planned anew for its values: scopes differ a thousandfold."""
@@ -384,11 +391,6 @@ async def _together(connection: Connection, work: Callable[[Connection], Awaitab
         raise
     await finish(connection, commit=True)
     return result
-
-
-def _is_of_the_server(error: BaseException) -> bool:
-    """Whether the server said so, and not a guard of the caller."""
-    return error.__cause__ is not None
 
 
 def _pause(attempt: int) -> float:

@@ -31,6 +31,10 @@ class ConnectionLost(ConnectionFailed):
     """The server went away in the middle of something."""
 
 
+class RolledBack(Conflict):
+    """The server undid a transaction because of others; done again it may well succeed."""
+
+
 class ReadOnlyServer(QueryFailed):
     """The server only reads: it is a standby, or was made one."""
 
@@ -39,12 +43,12 @@ _LOST = "The connection to the server was lost; it is made anew when it is neede
 _MESSAGES: list[tuple[type[BaseException], type[PatternError], str]] = [
     (
         pg.SerializationFailure,
-        Conflict,
+        RolledBack,
         "Another transaction changed the same rows first; nothing of this one was kept, retry it.",
     ),
     (
         pg.DeadlockDetected,
-        Conflict,
+        RolledBack,
         "Two transactions waited for each other; nothing of this one was kept, retry it.",
     ),
     (
@@ -113,7 +117,7 @@ _MESSAGES: list[tuple[type[BaseException], type[PatternError], str]] = [
 _CLASSES = {
     "08": (ConnectionLost, _LOST),
     "28": (ConnectionFailed, "The server refused the login; check the user and the password."),
-    "40": (Conflict, "The transaction was rolled back by the server; try it again."),
+    "40": (RolledBack, "The transaction was rolled back by the server; try it again."),
 }
 """By the first two characters of the SQLSTATE."""
 

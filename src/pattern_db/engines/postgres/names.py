@@ -1,4 +1,4 @@
-"""Names in PostgreSQL: every table is written with its schema, so that no query leaves its tenant."""
+"""Names in PostgreSQL. Tables are written with their schema: no query leaves its tenant."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ..sql import quoted
 
 MOST_NAME_BYTES = 63
 _NAME = re.compile(r"\w[\w-]*")
+FOLD = "pattern_fold"
+"""The function that takes case away from a text."""
 WORDS = "_words"
 """The column with what a text search finds of a row."""
 

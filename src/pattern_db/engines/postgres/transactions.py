@@ -20,8 +20,8 @@ from .pool import Connection, Pool
 Work = Callable[[Connection], Awaitable[Any]]
 _ENDED = "The transaction had ended; nothing was written."
 _UNKNOWN = (
-    "The connection was lost while the transaction was being kept; it may have been or not, so look "
-    "before you write it again."
+    "The connection was lost while the transaction was being kept; it may have been or not, so "
+    "look before you write it again."
 )
 _ATTEMPTS = 5
 

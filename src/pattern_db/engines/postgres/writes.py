@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
+import psycopg
 
 from ...errors import Conflict
 from ...query import Bound, Insert
@@ -81,21 +82,29 @@ async def write_all(
 async def _pipeline(
     connection: Connection, bounds: Sequence[Bound], compile_: Compile
 ) -> list[Any]:
-    """One journey to the server for all of them."""
-    cursors = []
-    async with connection.pipeline():
-        for bound in bounds:
-            compiled = compile_(bound.query, bound.params)
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(compiled.sql, compiled.bind(bound.params), prepare=True)
-            cursors.append(cursor)
+    """One journey to the server for all of them; the first that fails says why."""
+    cursors = [connection.cursor(binary=True) for _ in bounds]
+    try:
+        async with connection.pipeline():
+            for cursor, bound in zip(cursors, bounds, strict=True):
+                compiled = compile_(bound.query, bound.params)
+                await cursor.execute(compiled.sql, compiled.bind(bound.params), prepare=True)
+    except psycopg.Error:
+        for cursor, bound in zip(cursors, bounds, strict=True):
+            if cursor.rowcount >= 0:
+                _check(cursor, bound)
+        raise
     return [await _result(c, bound) for c, bound in zip(cursors, bounds, strict=True)]
 
 
-async def _result(cursor: Any, bound: Bound) -> Any:
-    touched = cursor.rowcount
-    if bound.expected is not None and touched != bound.expected:
+def _check(cursor: Any, bound: Bound) -> None:
+    if bound.expected is not None and cursor.rowcount != bound.expected:
         raise Conflict("Somebody else changed this in the meantime; read it again and retry.")
+
+
+async def _result(cursor: Any, bound: Bound) -> Any:
+    _check(cursor, bound)
+    touched = cursor.rowcount
     if not isinstance(bound.query, Insert):
         return touched
     if touched == 0:

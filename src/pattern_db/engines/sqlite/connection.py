@@ -15,6 +15,7 @@ import apsw
 import msgspec
 
 from ...errors import ConnectionFailed, DatabaseCorrupt, QueryFailed
+from ...filters import fold_case
 from .failures import driver_errors
 
 APPLICATION_ID = 0x50415442
@@ -143,10 +144,17 @@ def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -
     _enter_wal(connection, options.busy_timeout_s)
     for setting, value in _settings(options, writes=writes):
         _set(connection, setting, value)
+    connection.create_scalar_function("fold_case", _fold_case, 1, deterministic=True)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+
+
+def _fold_case(*values: Any) -> Any:
+    """``fold_case`` of a column: SQLite's own ``lower`` knows ASCII only."""
+    (text,) = values
+    return None if text is None else fold_case(text)
 
 
 def _settings(options: Options, *, writes: bool) -> list[tuple[str, Any]]:

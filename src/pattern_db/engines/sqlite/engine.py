@@ -283,7 +283,7 @@ class SqliteStore:
         table: Table,
         terms: Sequence[str],
         *,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None = None,
         params: dict[str, Any] | None = None,
@@ -295,7 +295,7 @@ class SqliteStore:
         run = compile_text_search(
             table,
             terms,
-            agent_id=agent_id,
+            agent_ids=agent_ids,
             limit=limit,
             condition=condition,
             params=params or {},
@@ -309,7 +309,7 @@ class SqliteStore:
         vector: Vector,
         *,
         space: int,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None = None,
         params: dict[str, Any] | None = None,
@@ -320,7 +320,7 @@ class SqliteStore:
             table,
             vector,
             space=space,
-            agent_id=agent_id,
+            agent_ids=agent_ids,
             limit=limit,
             condition=condition,
             params=params or {},
@@ -328,10 +328,16 @@ class SqliteStore:
         )
 
     async def vector_scores(
-        self, table: Table, vector: Vector, *, space: int, agent_id: str, ids: Sequence[str]
+        self,
+        table: Table,
+        vector: Vector,
+        *,
+        space: int,
+        agent_ids: Sequence[str],
+        ids: Sequence[str],
     ) -> dict[str, float]:
         """See ``VectorStore.vector_scores``."""
-        return await self._vectors.scores(table, vector, space=space, agent_id=agent_id, ids=ids)
+        return await self._vectors.scores(table, vector, space=space, agent_ids=agent_ids, ids=ids)
 
 
 class _Scope:

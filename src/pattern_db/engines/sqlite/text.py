@@ -13,23 +13,25 @@ from ..sql import Statement, encode_json, quoted
 from .ddl import text_table
 from .writer import Run
 
+_SCOPES = "SELECT 'a' || pk FROM agents WHERE id IN (SELECT value FROM json_each(?))"
+
 
 def phrase(term: str) -> str:
     """A term as an FTS5 string: every character of it is text, none is syntax."""
     return '"' + term.replace('"', '""') + '"'
 
 
-def match_expression(terms: Sequence[str], scope: str) -> str:
-    """Rows of a scope with at least one of the terms outside the scope column."""
-    words = " OR ".join(map(phrase, terms))
-    return f"(scope : {phrase(scope)}) AND (- scope : ({words}))"
+def match_expression(terms: Sequence[str], scopes: Sequence[str]) -> str:
+    """Rows of one of the scopes with at least one of the terms outside the scope column."""
+    agents, words = (" OR ".join(map(phrase, given)) for given in (scopes, terms))
+    return f"(scope : ({agents})) AND (- scope : ({words}))"
 
 
 def compile_text_search(
     table: Table,
     terms: Sequence[str],
     *,
-    agent_id: str,
+    agent_ids: Sequence[str],
     limit: int,
     condition: Filter | None,
     params: dict[str, Any],
@@ -52,10 +54,10 @@ def compile_text_search(
     compiled = statement.finish(sql, None, writes=False, bounded=False)
 
     def run(connection: apsw.Connection) -> list[tuple[str, float]]:
-        scope = connection.execute("SELECT pk FROM agents WHERE id = ?", (agent_id,)).fetchone()
-        if scope is None:
+        scopes: Any = connection.execute(_SCOPES, (encode_json(list(agent_ids)),)).fetchall()
+        if not scopes:
             return []
-        match = match_expression(terms, f"a{scope[0]}")
+        match = match_expression(terms, [scope for (scope,) in scopes])
         rows: Any = connection.execute(compiled.sql, (match, *compiled.bind(params), limit))
         return list(rows)
 

@@ -12,11 +12,11 @@ from typing import Any
 import apsw
 
 from ...embeddings.provider import Vector
-from ...filters import Comparison, Filter, Param
+from ...filters import Filter, In, Param
 from ...models import Embedding
 from ...schema import Table, table_of
 from ...vectors import ExactIndex
-from ..sql import Statement, quoted
+from ..sql import Statement, encode_json, quoted
 from .ddl import removals_table
 from .writer import Run
 
@@ -48,7 +48,7 @@ class VectorSearch:
         vector: Vector,
         *,
         space: int,
-        agent_id: str,
+        agent_ids: Sequence[str],
         limit: int,
         condition: Filter | None,
         params: dict[str, Any],
@@ -57,31 +57,40 @@ class VectorSearch:
         """See ``VectorStore.vector_search``."""
         assert table.text is not None
         kind = table.text.kind
-        allowed_ids = _allowed_ids(table, agent_id, condition, params)
+        allowed_ids = _allowed_ids(table, agent_ids, condition, params)
 
         def run(connection: apsw.Connection) -> list[tuple[str, float]]:
             allowed = allowed_ids(connection)
-            with self._caught_up(connection, (space, agent_id, kind), len(vector)) as index:
-                found = index.search(vector, limit, allowed=allowed, exclude=exclude)
-                shared = _shared(connection, table, agent_id, space, len(vector))
-            if shared is None:
-                return found
-            more = shared.search(vector, limit, allowed=allowed, exclude=exclude)
-            return sorted([*found, *more], key=lambda hit: -hit[1])[:limit]
+            found: dict[str, float] = {}
+            for agent_id in agent_ids:
+                with self._caught_up(connection, (space, agent_id, kind), len(vector)) as index:
+                    found |= index.search(vector, limit, allowed=allowed, exclude=exclude)
+            shared = _shared(connection, table, agent_ids, space, len(vector))
+            if shared is not None:
+                found |= shared.search(vector, limit, allowed=allowed, exclude=exclude)
+            return sorted(found.items(), key=lambda hit: -hit[1])[:limit]
 
         return await self._read(run)  # type: ignore[no-any-return]
 
     async def scores(
-        self, table: Table, vector: Vector, *, space: int, agent_id: str, ids: Sequence[str]
+        self,
+        table: Table,
+        vector: Vector,
+        *,
+        space: int,
+        agent_ids: Sequence[str],
+        ids: Sequence[str],
     ) -> dict[str, float]:
         """See ``VectorStore.vector_scores``."""
         assert table.text is not None
-        scope = (space, agent_id, table.text.kind)
+        kind = table.text.kind
 
         def run(connection: apsw.Connection) -> dict[str, float]:
-            with self._caught_up(connection, scope, len(vector)) as index:
-                found = index.scores(vector, ids)
-                shared = _shared(connection, table, agent_id, space, len(vector))
+            found: dict[str, float] = {}
+            for agent_id in agent_ids:
+                with self._caught_up(connection, (space, agent_id, kind), len(vector)) as index:
+                    found |= index.scores(vector, ids)
+            shared = _shared(connection, table, agent_ids, space, len(vector))
             return found if shared is None else {**found, **shared.scores(vector, ids)}
 
         return await self._read(run)  # type: ignore[no-any-return]
@@ -130,22 +139,22 @@ def _catch_up(connection: apsw.Connection, index: ExactIndex, scope: Scope) -> N
 
 
 def _allowed_ids(
-    table: Table, agent_id: str, condition: Filter | None, params: dict[str, Any]
+    table: Table, agent_ids: Sequence[str], condition: Filter | None, params: dict[str, Any]
 ) -> Callable[[apsw.Connection], set[str] | None]:
     """The ids a condition leaves, when there is one."""
     if condition is None:
         return lambda _connection: None
     assert table.text is not None
     statement = Statement(table)
-    owner = Comparison(table.text.owner, "=", Param("_agent"))
+    owner = In(table.text.owner, Param("_agents"))
     shared = _shared_ids(table)
     where = f"({statement.condition(owner)}{shared}) AND {statement.condition(condition)}"
     compiled = statement.finish(
         f"SELECT id FROM {quoted(table.name)} WHERE {where}", None, writes=False, bounded=False
     )
-    values = compiled.bind({**params, "_agent": agent_id})
+    values = compiled.bind({**params, "_agents": agent_ids})
     if shared:
-        values = (values[0], agent_id, *values[1:])
+        values = (values[0], *values)
     return lambda connection: {row[0] for row in connection.execute(compiled.sql, values)}
 
 
@@ -154,22 +163,28 @@ def _shared_ids(table: Table) -> str:
     if table.text.shared_through is None:
         return ""
     return (
-        f" OR id IN (SELECT block_id FROM {quoted(table.text.shared_through)} WHERE agent_id = ?)"
+        f" OR id IN (SELECT block_id FROM {quoted(table.text.shared_through)} "
+        "WHERE agent_id IN (SELECT value FROM json_each(?)))"
     )
 
 
 def _shared(
-    connection: apsw.Connection, table: Table, agent_id: str, space: int, dimensions: int
+    connection: apsw.Connection,
+    table: Table,
+    agent_ids: Sequence[str],
+    space: int,
+    dimensions: int,
 ) -> ExactIndex | None:
-    """The vectors of what others share with this agent: few, so read anew for each search."""
+    """The vectors of what others share with these agents: few, so read anew for each search."""
     assert table.text is not None
     if table.text.shared_through is None:
         return None
     rows: Any = connection.execute(
-        "SELECT e.pk, e.item_id, e.vector FROM embeddings AS e "
-        f"JOIN {quoted(table.text.shared_through)} AS s ON s.block_id = e.item_id "
-        "WHERE s.agent_id = ? AND e.kind = ? AND e.space = ? ORDER BY e.pk",
-        (agent_id, table.text.kind, space),
+        "SELECT pk, item_id, vector FROM embeddings WHERE item_id IN "
+        f"(SELECT block_id FROM {quoted(table.text.shared_through)} "
+        "WHERE agent_id IN (SELECT value FROM json_each(?))) "
+        "AND kind = ? AND space = ? ORDER BY pk",
+        (encode_json(list(agent_ids)), table.text.kind, space),
     ).fetchall()
     if not rows:
         return None
