@@ -44,8 +44,8 @@ class Options(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True):
     """What was found out when the first connection was made.
 
-    ``collation`` knows the letters of every language. Before PostgreSQL 18 case is ignored letter by
-    letter only: ``ß`` and ``SS`` differ.
+    ``collation`` knows the letters of every language. Before PostgreSQL 18 case is ignored letter
+    by letter only: ``ß`` and ``SS`` differ.
     """
 
     version: str
