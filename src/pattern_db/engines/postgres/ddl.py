@@ -205,7 +205,7 @@ class Builder:
         """Each space has an index of its own: pgvector indexes vectors of one length."""
         index = "'embeddings_near_' || new.id"
         make = (
-            f"BEGIN IF new.dimensions <= {_MOST_INDEXED_DIMENSIONS} THEN EXECUTE format("
+            f"BEGIN IF new.dimensions BETWEEN 1 AND {_MOST_INDEXED_DIMENSIONS} THEN EXECUTE format("
             f"'CREATE INDEX %I ON {self._of(_VECTORS)} USING hnsw "
             "((vector::halfvec(%s)) halfvec_ip_ops) WHERE space = %s', "
             f"{index}, new.dimensions, new.id); END IF; RETURN NULL; END"
