@@ -232,7 +232,7 @@ async def test_scores_are_the_cosines_of_these_items(store: Store) -> None:
         MESSAGES, vector(1), space=SPACE, agent_ids=["flux"], ids=["m1", "m2", "bare", "nothing"]
     )
     assert {id: round(score, 4) for id, score in scores.items()} == {"m1": 1.0, "m2": 0.7071}
-    others = {"space": SPACE, "ids": ["m1"]}
+    others: dict[str, Any] = {"space": SPACE, "ids": ["m1"]}
     assert await store.vector_scores(MESSAGES, vector(1), agent_ids=["sol"], **others) == {}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -22,16 +21,14 @@ from ..sql import Compiled
 from .compiler import Variant, compile_query
 from .connection import Options, Server, connect, first_connection
 from .ddl import Builder
-from .failures import ConnectionLost, ReadOnlyServer, RolledBack, driver_errors
+from .failures import ConnectionLost, ReadOnlyServer, RolledBack, Unreachable, driver_errors
 from .names import Schema
 from .pool import Connection, Pool
 from .text import compile_text_search
-from .transactions import Held, Scope, Work, finish
+from .transactions import ATTEMPTS, Held, Scope, Work, finish, pause_s
 from .vectors import VectorSearch
 from .writes import write_all, write_one
 
-_ATTEMPTS = 8
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 1.0
 _UNKNOWN = (
     "The connection was lost during a write; it may have been kept or not, so look before you "
     "write it again."
@@ -130,13 +127,13 @@ class PostgresStore:
     async def _retried(self, work: Work) -> Any:
         """Run something that left nothing behind when it fails in one of these ways, until it
         does not: a read, or a write that was not kept."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return await self._once(work)
-            except (RolledBack, ConnectionLost, ReadOnlyServer):
-                if attempt == _ATTEMPTS - 1:
+            except (RolledBack, ConnectionLost, Unreachable, ReadOnlyServer):
+                if attempt == ATTEMPTS - 1:
                     raise
-            await asyncio.sleep(_pause(attempt))
+            await asyncio.sleep(pause_s(attempt))
         raise AssertionError
 
     async def _once(self, work: Work) -> Any:
@@ -391,7 +388,3 @@ async def _together(connection: Connection, work: Callable[[Connection], Awaitab
         raise
     await finish(connection, commit=True)
     return result
-
-
-def _pause(attempt: int) -> float:
-    return random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))

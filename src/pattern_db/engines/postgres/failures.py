@@ -31,6 +31,10 @@ class ConnectionLost(ConnectionFailed):
     """The server went away in the middle of something."""
 
 
+class Unreachable(ConnectionFailed):
+    """No connection could be made, so nothing was asked of the server."""
+
+
 class RolledBack(Conflict):
     """The server undid a transaction because of others; done again it may well succeed."""
 
@@ -108,7 +112,7 @@ _MESSAGES: list[tuple[type[BaseException], type[PatternError], str]] = [
     (pg.CrashShutdown, ConnectionLost, _LOST),
     (
         pg.CannotConnectNow,
-        ConnectionFailed,
+        Unreachable,
         "The server is starting or stopping; try again in a moment.",
     ),
     (pg.FeatureNotSupported, Unsupported, "The server cannot do this; look at the cause."),
@@ -200,7 +204,7 @@ def refused_connection(error: psycopg.Error | OSError) -> PatternError:
     """Why a connection could not be made; libpq tells it in words only."""
     ours = translated(error)
     if isinstance(ours, ConnectionLost):
-        return ConnectionFailed(
+        return Unreachable(
             "The database server cannot be reached; check database.url, and that the server runs "
             "and accepts this user."
         )

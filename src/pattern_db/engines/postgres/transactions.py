@@ -8,13 +8,14 @@ open. A failed write is undone by a savepoint; without it PostgreSQL gives up th
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
 from ...errors import Conflict, ConnectionFailed, DatabaseClosed, InvalidValue
-from .failures import driver_errors
+from .failures import ConnectionLost, RolledBack, Unreachable, driver_errors
 from .pool import Connection, Pool
 
 Work = Callable[[Connection], Awaitable[Any]]
@@ -23,7 +24,8 @@ _UNKNOWN = (
     "The connection was lost while the transaction was being kept; it may have been or not, so "
     "look before you write it again."
 )
-_ATTEMPTS = 5
+ATTEMPTS = 8
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 1.0
 
 
 class Owner(Protocol):
@@ -169,22 +171,26 @@ class _Outer:
 
     async def _begun(self) -> Connection:
         """A connection in a transaction; nothing was done yet, so what fails is tried again."""
-        for attempt in range(_ATTEMPTS):
-            connection = await self._store.pool.acquire()
+        for attempt in range(ATTEMPTS):
             try:
-                with driver_errors():
-                    await connection.execute("BEGIN")
-                    if self._alone:
-                        await self._store.lock(connection)
-                return connection
-            except (Conflict, ConnectionFailed):
-                self._store.pool.release(connection)
-                if attempt == _ATTEMPTS - 1:
+                return await self._try_to_begin()
+            except (RolledBack, ConnectionLost, Unreachable):
+                if attempt == ATTEMPTS - 1:
                     raise
-            except BaseException:
-                self._store.pool.release(connection)
-                raise
+            await asyncio.sleep(pause_s(attempt))
         raise AssertionError
+
+    async def _try_to_begin(self) -> Connection:
+        connection = await self._store.pool.acquire()
+        try:
+            with driver_errors():
+                await connection.execute("BEGIN")
+                if self._alone:
+                    await self._store.lock(connection)
+        except BaseException:
+            self._store.pool.release(connection)
+            raise
+        return connection
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         end = _ended(self._held, commit=kind is None)
@@ -236,6 +242,11 @@ class _Inner:
             if commit:
                 raise
             return None
+
+
+def pause_s(attempt: int) -> float:
+    """How long to wait before something is tried again: at random, and longer each time."""
+    return random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))
 
 
 def _statements(*statements: str) -> Work:
