@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -90,8 +91,13 @@ def embedding(
 
 
 def adding(row: msgspec.Struct) -> Bound:
-    """The statement that inserts a row."""
-    return Insert(table_of(type(row)))(row=row)
+    """The statement that inserts a row; rows of one table share their query."""
+    return _insert(table_of(type(row)))(row=row)
+
+
+@cache
+def _insert(table: Table) -> Insert:
+    return Insert(table)
 
 
 async def add(store: Store, *rows: Any) -> list[Any]:

@@ -100,17 +100,19 @@ class Builder:
         its end; the question then sees what was committed before."""
         name = f"{table.name}_count_{column.name}"
         group = " || '/' || ".join(f"coalesce(new.{quoted(w)}, '')" for w in within)
+        newest = ", ".join(f"{quoted(c)} DESC" for c in _order_of(table, column, within))
         branches = " ".join(
             f"{'IF' if not n else 'ELSIF'} {test} THEN "
-            f"SELECT coalesce(max({quoted(column.name)}), -1) + 1 INTO new.{quoted(column.name)} "
-            f"FROM {self._of(table.name)} WHERE {same};"
+            f"SELECT {quoted(column.name)} + 1 INTO next FROM {self._of(table.name)} "
+            f"WHERE {same} ORDER BY {newest} LIMIT 1;"
             for n, (test, same) in enumerate(_groups(table, within))
         )
         body = (
-            f"BEGIN IF new.{quoted(column.name)} IS NULL THEN "
+            f"DECLARE next bigint; BEGIN IF new.{quoted(column.name)} IS NULL THEN "
             f"PERFORM pg_advisory_xact_lock("
             f"hashtextextended('{self._schema.plain}/{name}/' || {group}, 0)); "
-            f"{branches} END IF; END IF; RETURN new; END"
+            f"{branches} END IF; new.{quoted(column.name)} := coalesce(next, 0); END IF; "
+            "RETURN new; END"
         )
         yield self._trigger(table.name, name, "BEFORE INSERT", body)
 
@@ -234,6 +236,15 @@ def _groups(table: Table, within: Sequence[str]) -> Iterator[tuple[str, str]]:
             for n, gone in pairs
         )
         yield test, same
+
+
+def _order_of(table: Table, column: Column, within: Sequence[str]) -> Sequence[str]:
+    """All columns of the index that the newest number is read from: to PostgreSQL a column that is
+    absent is not a constant, and without it in the order every row of the group would be read."""
+    for index in table.indexes:
+        if index.columns[-1] == column.name and {*index.columns[:-1]} == {*within}:
+            return index.columns
+    return (*within, column.name)
 
 
 def _functions_of(table: Table) -> list[str]:
