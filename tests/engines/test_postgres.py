@@ -410,3 +410,8 @@ async def test_a_commit_is_as_durable_as_was_asked(
 async def test_a_guard_that_fails_is_not_tried_again(store: PostgresStore) -> None:
     with pytest.raises(Conflict, match="Somebody else changed"):
         await store.write([pattern_db.query.delete(User)().expect(1)])
+
+
+async def test_settings_of_a_server_are_refused_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is for a PostgreSQL server"):
+        await pattern_db.open(tmp_path / "mind.db", connections=3)
