@@ -5,7 +5,7 @@ RUN_LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-failed test-quick check bench lock clean
+.PHONY: demo test test-failed test-quick check bench bench-peers lock clean
 
 demo: .venv/.demo
 	$(BIN)/pattern demo
@@ -30,11 +30,14 @@ check: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+bench-peers: .venv/.dev
+	$(BIN)/python benchmarks/peers.py $(ARGS)
+
 lock: .venv/.dev
 	$(BIN)/python scripts/lock.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv benchmarks/.peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pattern-db needs Python 3.11 or newer; name one with make PYTHON=…")'

@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any
 
 SEED = 20261121
-PACKAGES = ("apsw-sqlite3mc", "msgspec", "numpy", "onnxruntime", "tokenizers")
+PACKAGES = ("apsw-sqlite3mc", "msgspec", "numpy", "onnxruntime", "tokenizers", "usearch")
 
 
 @dataclass
@@ -111,8 +111,16 @@ def _time(seconds: float) -> str:
 def document(results: list[Result], *, quick: bool) -> dict[str, Any]:
     """Everything a reader needs to judge the numbers."""
     return {
-        "taken": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(),
         "quick": quick,
+        "results": [{**asdict(result), "ratio": round(result.ratio, 3)} for result in results],
+    }
+
+
+def machine() -> dict[str, Any]:
+    """When and on what something was measured."""
+    return {
+        "taken": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": SEED,
         "machine": {
             "cpu": _cpu(),
@@ -120,7 +128,6 @@ def document(results: list[Result], *, quick: bool) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
         },
         "packages": {name: version(name) for name in PACKAGES},
-        "results": [{**asdict(result), "ratio": round(result.ratio, 3)} for result in results],
     }
 
 

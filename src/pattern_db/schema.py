@@ -132,6 +132,12 @@ class Table(msgspec.Struct, frozen=True, eq=False):
 
     __hash__ = object.__hash__
 
+    @property
+    def has_turns(self) -> bool:
+        """Whether its rows are said one after the other: short texts, in whose length and repeated
+        words there is nothing to read."""
+        return any(column.name == "ordinal" for column in self.columns)
+
     def column(self, name: str) -> Column:
         """The column of this name; ``KeyError`` if there is none."""
         for column in self.columns:

@@ -96,10 +96,12 @@ class PatternDB:
         "keyword"), ``roles``, ``speakers`` (in any case), ``since`` (inclusive), ``until``
         (exclusive), ``tags`` (all of them, in ``metadata["tags"]``), ``metadata`` (values at these
         keys, or ``{"$gte": 4}``: $eq $ne $gt $gte $lt $lte $in), ``conversation_id``,
-        ``include_archived`` (True). A filter finds only what has the field it asks for, ``$ne``
-        too. The query is text, never syntax. Raises ``NotFound`` if there is no such agent or
-        conversation, ``Unsupported`` if the mode needs vectors and no embedding provider is
-        configured.
+        ``include_archived`` (True), ``as_of`` (a time: what was known then, memory blocks with
+        their text of then), ``diversity`` (0…1: how much hits shall differ from each other; then
+        they come as they are chosen, not by score). A filter finds only what has the field it asks
+        for, ``$ne`` too. The query is text, never syntax. Raises ``NotFound`` if there is no such
+        agent or conversation, ``InvalidValue`` naming an option that cannot be, ``Unsupported`` if
+        the mode needs vectors and no embedding provider is configured.
         """
         return await self._searcher.search(agent_id, query, SearchOptions.of(options))
 
@@ -137,6 +139,14 @@ class PatternDB:
     async def embed_pending(self) -> int:
         """Embed what was queued, now; gives how many items. Raises ``EmbeddingFailed``."""
         return await self.embeddings.drain()
+
+    async def optimize(self, *, progress: Progress | None = None) -> None:
+        """Bring up to date now what searches derive from the data in the background.
+
+        They are right without it, if slower: it is for after a large import. ``progress`` gets
+        (rows done, rows in all).
+        """
+        await self.store.optimize(progress=progress)
 
     async def vacuum(self) -> None:
         """Give unused space back to the file system, where the engine keeps files."""

@@ -14,7 +14,10 @@ from pattern_db.errors import StorageFull
 from .conftest import Pattern
 from .verbs import VERBS
 
-NEEDS_NO_DATABASE = {"init", "import", "demo", "eval locomo", "config show", "config check"}
+NEEDS_NO_DATABASE = {
+    *("init", "import", "demo", "config show", "config check"),
+    *("eval locomo", "eval cranfield", "eval beir"),
+}
 WORDS = {
     "agent create": ["Flux"],
     "user create": ["Ada"],
@@ -73,6 +76,11 @@ def test_a_database_that_is_not_there_is_not_made(words: str, pattern: Pattern) 
             "eval locomo f --k 1,ten",
             "write whole numbers with commas between them, such as 1,5,10.",
         ),
+        (
+            "eval cranfield d --mode every",
+            'Invalid value "every" for --mode. Choose from: "hybrid"',
+        ),
+        ("eval beir", 'Command "eval beir" parameter FOLDER requires an argument.'),
         ("import letta f", 'Invalid value "letta" for KIND. Choose from: "locomo", '),
         ("import jsonl", 'Command "import" parameter FILES requires an argument.'),
         ("status --no-json", "Unknown option: --no-json."),
@@ -105,6 +113,10 @@ def test_wrong_usage_is_said_in_one_sentence(line: str, sentence: str, pattern: 
         ("status --db foo://bar", "database.url (argument) has an unknown scheme; write a path"),
         ("import jsonl missing.jsonl", "No such file or directory: missing.jsonl"),
         ("import jsonl .", "Is a directory: ."),
+        ("eval cranfield nowhere", "There is no folder nowhere; name the one that holds cran.all"),
+        ("eval beir .", "There is no corpus.jsonl in .; name a folder with corpus.jsonl, queries"),
+        ("eval beir . --split a/b", "Invalid value for 'split': name a split, such as test, dev"),
+        ("eval locomo f --ablate --mode keyword", "parts are left out of hybrid search only"),
     ],
 )
 def test_an_error_is_said_in_one_sentence(

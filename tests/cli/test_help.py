@@ -14,11 +14,13 @@ import pytest
 
 from pattern_db import BlockType, MemberRole, PatternType, Permission, Role
 from pattern_db.cli.app import app
+from pattern_db.cli.evaluate import Measuring, Modes
 from pattern_db.cli.found import Narrowing
 from pattern_db.cli.options import Options
 from pattern_db.cli.transfer import Kind as FileKind
 from pattern_db.cli.values import Kind, Mode
 from pattern_db.embeddings.indexing import SEARCHABLE
+from pattern_db.evaluation.asking import ModeChoice
 from pattern_db.search.options import MODES
 from pattern_db.transfer import KINDS
 
@@ -26,7 +28,8 @@ from .conftest import Pattern
 from .verbs import VERBS, parameters
 
 PROMISED = {
-    *("demo", "init", "status", "search", "import", "eval locomo"),
+    *("demo", "init", "status", "search", "import"),
+    *(f"eval {benchmark}" for benchmark in ("locomo", "cranfield", "beir")),
     *(f"agent {verb}" for verb in ("create", "list", "show", "delete")),
     *(f"user {verb}" for verb in ("create", "list", "show", "delete")),
     *(f"group {verb}" for verb in ("create", "list", "show", "delete")),
@@ -68,9 +71,11 @@ def test_every_verb_reads_every_option_it_takes(words: str) -> None:
     assert set(inspect.signature(function).parameters) <= _names_read(function.__code__)
 
 
-def test_every_way_to_narrow_a_search_is_used() -> None:
+def test_every_way_to_narrow_a_search_and_to_measure_it_is_used() -> None:
     fields = {field.name for field in dataclasses.fields(Narrowing)}
     assert fields == _attributes_read(Narrowing.asked.__code__) & fields | {"explain"}
+    asked = {field.name for field in dataclasses.fields(Measuring)}
+    assert asked == _attributes_read(Measuring.asked.__code__) & asked
     assert {field.name for field in dataclasses.fields(Options)} == {
         name.removeprefix("--") for name in EVERYWHERE
     }
@@ -91,6 +96,8 @@ def test_choices_are_those_of_python() -> None:
     assert set(get_args(Kind)) == set(SEARCHABLE)
     assert set(get_args(Mode)) == set(MODES)
     assert set(get_args(FileKind)) == set(KINDS)
+    assert get_args(Modes) == get_args(ModeChoice)
+    assert set(get_args(Modes)) == {*MODES, "all"}
 
 
 @pytest.mark.parametrize(

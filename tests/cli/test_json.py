@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.evaluation import collections
+
 from .conftest import Pattern
 from .verbs import VERBS
 
@@ -92,7 +94,13 @@ def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
     yield run("user delete", user["id"])
     yield run("agent delete", "Vega")
     yield run("demo")
-    yield run("eval locomo", "locomo.json", "--embeddings", "none", "--mode", "keyword")
+    cranfield = collections.cranfield(Path("cranfield"))
+    for words, measured in (
+        ("eval locomo", "locomo.json"),
+        ("eval cranfield", cranfield),
+        ("eval beir", collections.beir(Path("beir"))),
+    ):
+        yield run(words, measured, "--embeddings", "none", "--mode", "keyword")
 
 
 def times(value: Any, name: str = "") -> Iterator[str]:

@@ -53,6 +53,14 @@ ALL = {"I moved to Oslo.", "Oslo is cold.", "Oslo it is.", "Ada lives in Oslo."}
         (["--where", "city=Oslo"], {"Oslo it is."}),
         (["--where", "city=Oslo", "--where", "level=3"], set()),
         (["--mode", "keyword", "--role", "user"], {"I moved to Oslo.", "Oslo is cold."}),
+        (["--speaker", "ADA"], {"I moved to Oslo.", "Oslo it is."}),
+        (["--where", 'level={"$gte": 3}'], {"I moved to Oslo.", "Ada lives in Oslo."}),
+        (["--where", 'city={"$in": ["Oslo", "Rome"]}'], {"Oslo it is."}),
+        (["--where", 'level={"$ne": 3}'], {"Oslo is cold."}),
+        (["--as-of", "2025-05-02T12:00"], {"I moved to Oslo.", "Oslo is cold."}),
+        (["--diversity", "0.5"], ALL),
+        (["--agent", "Flux", "--agent", "Flux"], ALL),
+        (["--skip-archived"], ALL),
     ],
 )
 def test_a_search_is_narrowed(
@@ -65,6 +73,46 @@ def test_messages_and_memory_are_searched_alone(life: str, pattern: Pattern) -> 
     assert found(pattern, verb=("memory", "search")) == {"Ada lives in Oslo."}
     options = ("--speaker", "Ada", "--role", "user", "--agent", "Flux")
     assert found(pattern, *options, verb=("message", "search")) == {"I moved to Oslo."}
+
+
+def test_several_agents_are_searched(life: str, pattern: Pattern) -> None:
+    sol = pattern("agent", "create", "Sol", "--json").json["id"]
+    pattern("message", "add", "Sol likes Oslo.", "--agent", "Sol")
+    pattern("memory", "add", "city", "Oslo is home.", "--agent", sol)
+    both = ("--agent", "Flux", "--agent", "Sol")
+    assert found(pattern, *both) == ALL | {"Sol likes Oslo.", "Oslo is home."}
+    assert found(pattern, *both, verb=("memory", "search")) == {
+        "Ada lives in Oslo.",
+        "Oslo is home.",
+    }
+    assert "Sol likes Oslo." in found(pattern, *both, verb=("message", "search"))
+    ran = pattern("search", "Oslo", "--agent", "Flux", "--agent", "Nobody")
+    assert ran.code == 1
+    assert "Nobody" in ran.err
+
+
+def test_what_was_archived_can_be_left_out(flux: str, pattern: Pattern) -> None:
+    for text in ("Oslo, once.", "Oslo, now."):
+        last = pattern("message", "add", text, "--json").json["id"]
+    pattern("message", "archive", last)
+    for verb in (("search",), ("message", "search")):
+        assert found(pattern, verb=verb) == {"Oslo, once.", "Oslo, now."}
+        assert found(pattern, "--skip-archived", verb=verb) == {"Oslo, now."}
+
+
+@pytest.mark.parametrize(
+    "options", [["--diversity", "2"], ["--as-of", "soon"], ["--diversity", "x"]]
+)
+def test_what_cannot_be_asked_is_wrong_usage(
+    life: str, pattern: Pattern, options: list[str]
+) -> None:
+    assert pattern("search", "Oslo", *options).code == 2
+
+
+def test_an_operator_there_is_not_is_named(life: str, pattern: Pattern) -> None:
+    ran = pattern("search", "Oslo", "--where", 'level={"$near": 3}')
+    assert ran.code == 1
+    assert "'$near'" in ran.err
 
 
 def test_a_limit_is_kept_and_the_best_comes_first(life: str, pattern: Pattern) -> None:

@@ -112,6 +112,12 @@ async def append_many_messages(db: PatternDB, name: str) -> None:
     await three_messages(db, name)
 
 
+@case(nothing)
+async def create_many_entries(db: PatternDB, name: str) -> None:
+    notes = [{"content": f"note {n}", "id": f"{name}-{n}"} for n in range(3)]
+    await db.archival.create_many(TALKER, notes, skip_existing=True)
+
+
 @case(an_open_batch)
 async def answer_a_call(db: PatternDB, name: str) -> None:
     await db.messages.append(TALKER, role="tool", tool_responses=[ANSWER], batch_id=name)

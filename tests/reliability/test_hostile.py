@@ -337,6 +337,7 @@ def lookups(db: PatternDB, id: Any, agent_id: str) -> dict[str, Awaitable[Any]]:
         "memory.unshare": db.memory.unshare(id, agent_id),
         "memory.create": db.memory.create(id, label="x"),
         "archival.create": db.archival.create(id, "x"),
+        "archival.create_many": db.archival.create_many(id, [{"content": "x"}]),
         "archival.read": db.archival.read(id),
         "archival.update": db.archival.update(id, content="x"),
         "messages.append": db.messages.append(id, role="user"),

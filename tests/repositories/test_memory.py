@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -258,6 +260,77 @@ async def test_archival_entries_change_and_page(db: PatternDB, flux: Agent) -> N
             await db.archival.create(flux.id, blank)
         with pytest.raises(InvalidValue):
             await db.archival.update(entries[0].id, content=blank)
+
+
+async def test_many_archival_entries_are_kept_at_once_or_not_at_all(
+    db: PatternDB, flux: Agent
+) -> None:
+    moment = datetime(2020, 5, 1, tzinfo=UTC)
+    notes = [{"id": f"n{n}", "content": f"note {n}", "created_at": moment} for n in range(300)]
+    kept = await db.archival.create_many(flux.id, notes)
+    assert await db.archival.list(flux.id, limit=1000) == sorted(kept, key=lambda e: e.id)
+    assert {entry.created_at for entry in kept} == {moment}
+    for refused in ([{"content": "new"}, notes[0]], [{"content": "new"}, {"content": " "}]):
+        with pytest.raises((AlreadyExists, InvalidValue)):
+            await db.archival.create_many(flux.id, refused)
+    assert await db.archival.count(flux.id) == 300
+    assert await db.archival.create_many(flux.id, []) == []
+
+
+async def test_entries_that_are_there_can_be_skipped(db: PatternDB, flux: Agent) -> None:
+    first = await db.archival.create(flux.id, "one", id="n1", metadata={"k": 1})
+    added = await db.archival.create_many(
+        flux.id, [first, {"id": "n2", "content": "two"}], skip_existing=True
+    )
+    assert [entry.id for entry in added] == ["n2"]
+    assert [e.content for e in await db.archival.list(flux.id)] == ["one", "two"]
+    with pytest.raises(AlreadyExists):
+        await db.archival.create_many(flux.id, [first])
+    with pytest.raises(AlreadyExists):
+        twice = [{"id": "n3", "content": "three"}] * 2
+        await db.archival.create_many(flux.id, twice, skip_existing=True)
+
+
+async def test_imports_of_the_same_entries_at_once_write_each_once(
+    db: PatternDB, flux: Agent
+) -> None:
+    notes = [{"id": f"n{n}", "content": f"note {n}"} for n in range(50)]
+    written = await asyncio.gather(
+        *(db.archival.create_many(flux.id, notes, skip_existing=True) for _ in range(8))
+    )
+    assert sum(map(len, written)) == await db.archival.count(flux.id) == 50
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ("text", "a list of dicts"),
+        ({"content": "x"}, "a list of dicts"),
+        (7, "a list of dicts"),
+        (["text"], "entry 0 must be a dict"),
+        ([{"content": "x", "chunk_chars": 5}], "there is no 'chunk_chars'"),
+        ([{"text": "x"}], "there is no 'text'"),
+        ([{"id": "n"}], "an archival entry needs a text"),
+        ([{"content": None}], "content"),
+        ([{"content": "x", "id": ""}], "an id cannot be empty"),
+    ],
+)
+async def test_entries_that_cannot_be_kept_are_named(
+    db: PatternDB, flux: Agent, entries: Any, problem: str
+) -> None:
+    with pytest.raises(InvalidValue, match=problem):
+        await db.archival.create_many(flux.id, entries)
+
+
+async def test_many_entries_are_found_by_meaning(minded: PatternDB) -> None:
+    agent = await minded.agents.create(name="Flux")
+    await minded.archival.create_many(
+        agent.id, [{"content": "The cat sleeps on the sofa."}, {"content": "Taxes are due in May."}]
+    )
+    (hit, _) = await minded.archival.search(agent.id, "where is the kitten?", mode="semantic")
+    assert hit.item.content == "The cat sleeps on the sofa."
+    with pytest.raises(NotFound):
+        await minded.archival.create_many("agent_0", [{"content": "x"}])
 
 
 async def test_consent_to_one_permission_does_not_loosen_the_other(

@@ -11,7 +11,7 @@ import pytest
 import pattern_db
 from pattern_db import Agent, Hit, PatternDB
 from pattern_db.embeddings import EmbeddingProvider
-from pattern_db.search import past
+from pattern_db.search import gathering, past
 from tests.conftest import Shared
 
 MODES = ["hybrid", "semantic", "keyword"]
@@ -247,6 +247,44 @@ async def test_of_many_changed_blocks_the_one_with_the_words_comes_first(
     assert hits[0].item.content == "Ada lives in a lighthouse."
     assert kept.id in {hit.item.id for hit in hits[:2]}
     assert "Forgotten." not in texts(hits)
+
+
+async def test_what_is_not_embedded_is_not_found_by_what_it_says_today(
+    db: PatternDB, flux: Agent, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "MOST_EMBEDDED", 1)
+    moment = calendar.day(1)
+    blocks = [
+        await db.memory.create(flux.id, label=f"l{n}", content=text)
+        for n, text in enumerate(("Taxes are due.", "Trains are late."))
+    ]
+    calendar.day(2)
+    for block in blocks:
+        await db.memory.update(block.id, content="late trains, due dog cake")
+    hits = await db.search(flux.id, "late dog cake", mode="semantic", as_of=moment)
+    assert texts(hits) == ["Trains are late."]
+    hits = await db.search(flux.id, "late trains, due dog cake", as_of=moment)
+    assert {hit.item.content: hit.why["dense"] > 0 for hit in hits} == {
+        "Trains are late.": True,
+        "Taxes are due.": False,
+    }
+
+
+async def test_earlier_texts_differ_by_what_they_said(
+    db: PatternDB, flux: Agent, calendar: Calendar
+) -> None:
+    moment = calendar.day(1)
+    same = "Ada lives in Oslo near the river."
+    for n, text in enumerate((same, same, "Oslo has trams.")):
+        await db.memory.create(flux.id, label=f"l{n}", content=text)
+    calendar.day(2)
+    for n, block in enumerate(await db.memory.list(flux.id)):
+        await db.memory.update(block.id, content=("Rain.", "Wool is warm.", "Rain.")[n])
+    options = {"mode": "semantic", "as_of": moment, "limit": 2}
+    plain = await db.search(flux.id, "Where does Ada live?", **options)
+    diverse = await db.search(flux.id, "Where does Ada live?", diversity=0.9, **options)
+    assert texts(plain) == [same, same]
+    assert texts(diverse) == [same, "Oslo has trams."]
 
 
 async def test_a_time_to_come_is_now(db: PatternDB, flux: Agent, calendar: Calendar) -> None:

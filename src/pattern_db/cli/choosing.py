@@ -33,6 +33,13 @@ async def agent_id(db: PatternDB, given: str | None) -> str:
     return (await choose_agent(db, given)).id
 
 
+async def agent_ids(db: PatternDB, given: list[str] | None) -> list[str]:
+    """The ids of the agents with these ids or names; without any, the only agent there is."""
+    if not given:
+        return [await agent_id(db, None)]
+    return [await agent_id(db, each) for each in given]
+
+
 async def find_agent(db: PatternDB, given: str) -> Agent | None:
     """The agent with this id or name, if there is one.
 

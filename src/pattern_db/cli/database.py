@@ -164,6 +164,15 @@ async def vacuum(*, options: Options = DEFAULTS) -> None:
 
 
 @app.command
+async def optimize(*, options: Options = DEFAULTS) -> None:
+    """Build now what makes large searches fast; else it is built in the background."""
+    async with opened(options) as db:
+        with progress.bar("indexing") as update:
+            await db.optimize(progress=update)
+    output.answer(options, {"optimized": True}, "The search indexes are up to date.")
+
+
+@app.command
 async def reembed(*, all: bool = False, options: Options = DEFAULTS) -> None:
     """Embed what has no vector of the configured model; needed after choosing another model.
 

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from . import output, progress
 from .options import EVERYWHERE, PLAIN, Output
-from .values import Mode, Numbers
+from .values import Numbers
+
+if TYPE_CHECKING:
+    from pattern_db.evaluation import DocumentReport, LocomoReport
 
 app = App("eval", help="Evaluations: how well and how fast memories are found.")
+
+Modes = Literal["hybrid", "semantic", "keyword", "all"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What is measured, and where."""
+
+    mode: Modes = "hybrid"
+    """How to search: by words and meaning, by meaning, by words, or the three side by side."""
+    ablate: bool = False
+    """Compare the three modes, and hybrid search without each part of its score."""
+    db: Annotated[str | None, Parameter(metavar="URL", group=EVERYWHERE)] = None
+    """Where to keep the database, and to find it again; else it is removed at the end."""
+    embeddings: Annotated[str | None, Parameter(metavar="NAME", group=EVERYWHERE)] = None
+    """The embedding provider, such as local, none or openai."""
+
+    def asked(self) -> dict[str, Any]:
+        """The same in the terms of the functions of ``pattern_db.evaluation``."""
+        given = {"embeddings": self.embeddings} if self.embeddings is not None else {}
+        return {"mode": self.mode, "ablate": self.ablate, "database": self.db, **given}
+
+
+USUAL = Measuring()
 
 
 @app.command
@@ -19,9 +48,7 @@ async def locomo(
     /,
     *,
     k: Annotated[Numbers, Parameter(show_default="1,5,10,20,50")] = (1, 5, 10, 20, 50),
-    mode: Mode = "hybrid",
-    db: Annotated[str | None, Parameter(metavar="URL", group=EVERYWHERE)] = None,
-    embeddings: Annotated[str | None, Parameter(metavar="NAME", group=EVERYWHERE)] = None,
+    measuring: Measuring = USUAL,
     options: Output = PLAIN,
 ) -> None:
     """Measure evidence recall@k on conversations of the LoCoMo benchmark.
@@ -32,20 +59,72 @@ async def locomo(
         Files of the benchmark.
     k
         For which k.
-    mode
-        How to search: by words and meaning, by meaning, or by words.
-    db
-        Where to keep the database; else it is removed at the end.
-    embeddings
-        The embedding provider, such as local, none or openai.
     """
-    from pattern_db.evaluation import evaluate_locomo, render
+    from pattern_db.evaluation import evaluate_locomo
 
-    given = {"embeddings": embeddings} if embeddings is not None else {}
     with progress.bars_of_steps() as update:
-        report = await evaluate_locomo(
-            files, ks=k, mode=mode, database=db, progress=update, **given
+        report = await evaluate_locomo(files, ks=k, progress=update, **measuring.asked())
+    _show(options, report)
+
+
+@app.command
+async def cranfield(
+    folder: Annotated[str, Parameter(metavar="DIR")],
+    /,
+    *,
+    k: Annotated[Numbers, Parameter(show_default="1,5,10,20,50,100")] = (1, 5, 10, 20, 50, 100),
+    measuring: Measuring = USUAL,
+    options: Output = PLAIN,
+) -> None:
+    """Measure nDCG@k and recall@k on the Cranfield collection.
+
+    Parameters
+    ----------
+    folder
+        The folder with cran.all.1400, cran.qry and QRelsCorrectedforTRECeval or cranqrel.
+    k
+        For which k.
+    """
+    from pattern_db.evaluation import evaluate_cranfield
+
+    with progress.bars_of_steps() as update:
+        report = await evaluate_cranfield(folder, ks=k, progress=update, **measuring.asked())
+    _show(options, report)
+
+
+@app.command
+async def beir(
+    folder: Annotated[str, Parameter(metavar="DIR")],
+    /,
+    *,
+    split: str = "test",
+    k: Annotated[Numbers, Parameter(show_default="1,5,10,20,50,100")] = (1, 5, 10, 20, 50, 100),
+    measuring: Measuring = USUAL,
+    options: Output = PLAIN,
+) -> None:
+    """Measure nDCG@k and recall@k on a collection in the layout of BEIR.
+
+    Parameters
+    ----------
+    folder
+        The folder with corpus.jsonl, queries.jsonl and qrels.
+    split
+        Which judgements: those in qrels/SPLIT.tsv.
+    k
+        For which k.
+    """
+    from pattern_db.evaluation import evaluate_beir
+
+    with progress.bars_of_steps() as update:
+        report = await evaluate_beir(
+            folder, split=split, ks=k, progress=update, **measuring.asked()
         )
+    _show(options, report)
+
+
+def _show(options: Output, report: LocomoReport | DocumentReport) -> None:
+    from pattern_db.evaluation import render
+
     if options.json:
         output.document(report)
     else:

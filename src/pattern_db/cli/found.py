@@ -32,7 +32,12 @@ class Narrowing:
     tag: list[str] | None = None
     """Only what has this in its metadata's list of tags; given several times, all of them."""
     where: Annotated[list[str] | None, Parameter(metavar="KEY=VALUE")] = None
-    """Only what has this value at this key of its metadata; JSON, or else text."""
+    """Only what has this value at this key of its metadata; JSON, or else text. Also compares:
+    'rating={"$gte": 4}', with $eq, $ne, $gt, $gte, $lt, $lte or $in."""
+    as_of: Moment | None = None
+    """What was known at this time: nothing later, and memory blocks as they were."""
+    diversity: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))] = 0.0
+    """How much hits shall differ from each other, from 0 (the best ones) to 1."""
     explain: bool = False
     """Show the parts of each score."""
 
@@ -45,6 +50,8 @@ class Narrowing:
             "until": self.until,
             "tags": self.tag,
             "metadata": pairs_of(self.where),
+            "as_of": self.as_of,
+            "diversity": self.diversity,
         }
 
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from pattern_db.models import DEFAULT_CHAR_LIMIT, BlockType, Permission
 
 from . import output
-from .choosing import agent_id, choose_block
+from .choosing import agent_id, agent_ids, choose_block
 from .found import ANYTHING, Narrowing, show_hits
 from .options import DEFAULTS, Options
 from .output import Entry
@@ -271,7 +271,7 @@ async def search(
     query: str,
     /,
     *,
-    agent: str | None = None,
+    agent: list[str] | None = None,
     narrowing: Narrowing = ANYTHING,
     options: Options = DEFAULTS,
 ) -> None:
@@ -282,10 +282,11 @@ async def search(
     query
         A question, or words.
     agent
-        The id or the name of the agent; not needed if there is only one.
+        The id or the name of the agent; not needed if there is only one. May be given several
+        times, to search several.
     """
     async with opened(options, embeds=True) as db:
-        hits = await db.memory.search(await agent_id(db, agent), query, **narrowing.asked())
+        hits = await db.memory.search(await agent_ids(db, agent), query, **narrowing.asked())
     show_hits(options, hits, explain=narrowing.explain)
 
 

@@ -5,7 +5,7 @@ The docstrings are the specification: every engine keeps every sentence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from ..embeddings.provider import Vector
 from ..filters import Filter
 from ..query import Bound, Query
 from ..schema import Table
+
+Progress = Callable[[int, int], None]
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -86,6 +88,11 @@ class DatabaseBackend(Protocol):
 
     async def vacuum(self) -> None:
         """Give the space of removed rows back, where the engine keeps files."""
+        ...
+
+    async def optimize(self, *, progress: Progress | None = None) -> None:
+        """Bring up to date now what searches derive from the data in the background: they are
+        right without it, if slower. ``progress`` gets (rows done, rows in all)."""
         ...
 
     async def describe(self) -> dict[str, Any]:

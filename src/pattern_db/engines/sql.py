@@ -22,6 +22,7 @@ from ..filters import (
     Filter,
     In,
     InFolded,
+    InRows,
     JsonContains,
     JsonIn,
     JsonKey,
@@ -213,6 +214,13 @@ def _in(statement: Statement, part: In) -> str:
     return f"{statement.name(column)} IN (SELECT value FROM json_each({listed}))"
 
 
+def _in_rows(statement: Statement, part: InRows) -> str:
+    columns = [statement.name(statement.table.column(column)) for column in part.columns]
+    values = ", ".join(f"value ->> {place}" for place in range(len(columns)))
+    listed = statement.value(part.rows, encode_json)
+    return f"({', '.join(columns)}) IN (SELECT {values} FROM json_each({listed}))"
+
+
 def _not_in_query(statement: Statement, part: NotInQuery) -> str:
     column = statement.name(statement.table.column(part.column))
     inner = Statement(part.query.table)
@@ -305,6 +313,7 @@ _CONDITIONS: dict[type, Callable[[Statement, Any], str]] = {
     In: _in,
     NotInQuery: _not_in_query,
     InFolded: _in_folded,
+    InRows: _in_rows,
     JsonKey: _json_key,
     JsonIn: _json_in,
     JsonOrder: _json_order,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from ..embeddings.indexing import Mode
 from ..embeddings.split import split_text
-from ..errors import InvalidValue
+from ..errors import AlreadyExists, Conflict, InvalidValue
 from ..models import ArchivalEntry, Json
 from ..query import Bound, param, select
 from ..schema import columns_of
 from ..search import Hit, SearchOptions
-from ..validation import check_limit
-from .repository import DEFAULT_LIMIT, Repository, given, retried
+from ..validation import check_id, check_known, check_limit
+from .repository import DEFAULT_LIMIT, Repository, given, pause, retried
 
 _E = columns_of(ArchivalEntry)
 _CHUNKS = (
@@ -25,6 +25,9 @@ _CHUNKS = (
     .order_by(_E.chunk_index)
 )
 _ALL_CHUNKS = select(ArchivalEntry).where(_E.parent_entry_id == param("parent"))
+_EXISTING = select(ArchivalEntry).where(_E.id.in_(param("ids"))).only(_E.id)
+_GIVEN = ("content", "metadata", "id", "created_at")
+_ATTEMPTS = 50
 
 
 class Archival(Repository[ArchivalEntry]):
@@ -50,22 +53,74 @@ class Archival(Repository[ArchivalEntry]):
         which together are exactly the text; the first one is returned and is the parent of the
         others. Without it the entry stays whole, whatever its length.
         """
+        first = self._entry(
+            agent_id, content=content, metadata=metadata, id=id, created_at=created_at
+        )
+        return (await self._keep(self._chunked(first, chunk_chars), embed))[0]
+
+    async def create_many(
+        self,
+        agent_id: str,
+        entries: Iterable[Mapping[str, Any] | ArchivalEntry],
+        *,
+        skip_existing: bool = False,
+        embed: Mode | None = None,
+    ) -> builtins.list[ArchivalEntry]:
+        """Keep notes, all or none, as one durable write with one batch of embeddings.
+
+        Takes dicts of ``content``, ``metadata``, ``id`` and ``created_at``, or models; each stays
+        whole. ``skip_existing`` leaves out those whose id is already there (for imports that may
+        run twice); the result holds what was written.
+        """
+        if isinstance(entries, str | Mapping) or not isinstance(entries, Iterable):
+            raise InvalidValue("entries", "it must be a list of dicts or ArchivalEntries.")
+        made = [self._entry(agent_id, **_fields_of(e, index)) for index, e in enumerate(entries)]
+        for attempt in range(_ATTEMPTS):
+            new = await self._without_existing(made) if skip_existing else made
+            try:
+                return await self._keep(new, embed) if new else []
+            except AlreadyExists:
+                if not skip_existing or len({entry.id for entry in new}) < len(new):
+                    raise
+                await pause(attempt)  # another import wrote some of them at this moment
+        raise Conflict("These entries are being imported elsewhere; try again later.")
+
+    async def _without_existing(
+        self, entries: builtins.list[ArchivalEntry]
+    ) -> builtins.list[ArchivalEntry]:
+        rows = await self._store.execute(_EXISTING, ids=[entry.id for entry in entries])
+        existing = {row[0] for row in rows}
+        return [entry for entry in entries if entry.id not in existing]
+
+    def _entry(
+        self,
+        agent_id: str,
+        *,
+        content: Any = "",
+        metadata: Json | None = None,
+        id: str | None = None,
+        created_at: Any = None,
+    ) -> ArchivalEntry:
         now = self._clock()
-        first = self._build(
+        entry: ArchivalEntry = self._build(
             id=self._new_id(id, now),
-            agent_id=agent_id,
+            agent_id=check_id("agent_id", agent_id),
             content=content,
             metadata=metadata or {},
             created_at=created_at or now,
             updated_at=now,
         )
-        if not first.content.strip():
+        if not entry.content.strip():
             raise InvalidValue("content", "an archival entry needs a text.")
-        entries = self._chunked(first, chunk_chars)
+        return entry
+
+    async def _keep(
+        self, entries: builtins.list[ArchivalEntry], embed: Mode | None
+    ) -> builtins.list[ArchivalEntry]:
         vectors = await self._indexer.writes_for(entries, mode=embed, fresh=True)
         await self._store.write([*(self.queries.insert(row=e) for e in entries), *vectors])
         self._wake(embed)
-        return entries[0]
+        return entries
 
     def _chunked(
         self, first: ArchivalEntry, chunk_chars: int | None
@@ -213,3 +268,13 @@ class Archival(Repository[ArchivalEntry]):
         return await self._context.searcher.search(
             agent_id, query, SearchOptions.of(options, kind="archival")
         )
+
+
+def _fields_of(entry: Mapping[str, Any] | ArchivalEntry, index: int) -> dict[str, Any]:
+    """The fields of one entry of ``create_many``."""
+    if isinstance(entry, ArchivalEntry):
+        return {name: getattr(entry, name) for name in _GIVEN}
+    if not isinstance(entry, Mapping):
+        raise InvalidValue("entries", f"entry {index} must be a dict or an ArchivalEntry.")
+    check_known("entries", entry, _GIVEN)
+    return dict(entry)

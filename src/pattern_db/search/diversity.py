@@ -13,14 +13,69 @@ vectors, 0 at least; where one of them has no vector it is the share of their wo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..embeddings.provider import Vector
+from ..engines.base import Store
+from ..models import Embedding
+from ..query import param
+from ..query import select as rows_of
+from ..schema import columns_of
+from .ranking import Ranked
+from .words import telling_words
 
 Floats = NDArray[np.float64]
+_E = columns_of(Embedding)
+_VECTORS = (
+    rows_of(Embedding)
+    .where(_E.item_id.in_(param("ids")), _E.kind == param("kind"), _E.space == param("space"))
+    .only(_E.item_id, _E.vector)
+)
+
+
+async def choose(
+    store: Store,
+    ranked: Sequence[Ranked],
+    *,
+    space: int | None,
+    earlier: Mapping[str, Mapping[str, Sequence[Vector]]],
+    diversity: float,
+    limit: int,
+) -> list[Ranked]:
+    """The best of the ranked that differ from each other, in the order they are chosen.
+
+    ``earlier`` has, by kind and id, the vectors of items whose stored ones are of another text.
+    """
+    vectors: dict[tuple[str, str], Vector] = {}
+    for kind, given in earlier.items():
+        wanted = [r.candidate.item_id for r in ranked if r.candidate.kind == kind]
+        pieces = await _stored(store, kind, space, [id for id in wanted if id not in given])
+        for id, found in {**pieces, **given}.items():
+            if found:
+                vectors[kind, id] = mean_vector(found)
+    places = select(
+        [each.score for each in ranked],
+        [vectors.get((each.candidate.kind, each.candidate.item_id)) for each in ranked],
+        [telling_words(each.candidate.text) for each in ranked],
+        diversity=diversity,
+        limit=limit,
+    )
+    return [ranked[place] for place in places]
+
+
+async def _stored(
+    store: Store, kind: str, space: int | None, ids: Sequence[str]
+) -> dict[str, Sequence[Vector]]:
+    """The vectors of items that the database has, one for each piece."""
+    if space is None or not ids:
+        return {}
+    pieces: dict[str, list[Vector]] = {}
+    for id, vector in await store.execute(_VECTORS, kind=kind, space=space, ids=ids):
+        pieces.setdefault(id, []).append(np.frombuffer(vector, "<f4"))
+    return dict(pieces)
 
 
 def select(

@@ -6,15 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from . import ranking
+from . import language
 
 K1, B = 1.2, 0.75
 
 
 def word_scores(terms: Sequence[str], texts: Mapping[str, str]) -> dict[str, float]:
     """BM25 (Robertson and Zaragoza 2009; k1 1.2, b 0.75) of those texts that hold a term."""
-    wanted = {stem for term in terms for stem in ranking.stems(term)}
-    words = {id: ranking.stems(text) for id, text in texts.items()}
+    wanted = {stem for term in terms for stem in language.stems(term)}
+    words = {id: language.stems(text) for id, text in texts.items()}
     held = {id: Counter(w for w in found if w in wanted) for id, found in words.items()}
     average = sum(map(len, words.values())) / max(len(words), 1) or 1.0
     spread = Counter(term for counts in held.values() for term in counts)
@@ -28,4 +28,4 @@ def word_scores(terms: Sequence[str], texts: Mapping[str, str]) -> dict[str, flo
 
 def telling_words(text: str) -> frozenset[str]:
     """The words of a text that say what it is about, each once."""
-    return frozenset(ranking.stems(text)) - ranking.STOP_WORDS
+    return frozenset(language.stems(text)) - language.STOP_WORDS

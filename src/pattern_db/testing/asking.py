@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from ..engines.base import Store
-from ..filters import After, Filter, InFolded, JsonContains, JsonIn, JsonKey, JsonOrder, NotInQuery
+from ..filters import (
+    After,
+    Filter,
+    InFolded,
+    InRows,
+    JsonContains,
+    JsonIn,
+    JsonKey,
+    JsonOrder,
+    NotInQuery,
+)
 from ..models import Agent, MemoryBlock, Permission, SharedBlock, User
 from ..query import param, select
 from ..schema import columns_of
@@ -63,6 +73,12 @@ CASES: dict[str, tuple[Filter, dict[str, Any], Has]] = {
         {"m": ["m1", ""]},
         lambda a: a.model_name in ("m1", ""),
     ),
+    "one of some rows": (
+        InRows(("user_id", "name"), param("rows")),
+        {"rows": [("ada", "Flux"), ("ada", "flux"), (None, "é")]},
+        lambda a: a.id == "a1",
+    ),
+    "one of no rows": (InRows(("user_id", "name"), param("rows")), {"rows": []}, lambda _a: False),
     "any": (
         (_A.name == "flux") | (_A.description == "x"),
         {},

@@ -319,6 +319,7 @@ async def test_vacuum_and_describe_change_nothing(store: Store) -> None:
     await add(store, *(user(f"u{n}") for n in range(50)))
     await store.execute(delete(User).where(_U.id > "u3"))
     before = await store.execute(Count(_USERS))
+    await store.optimize()
     await store.vacuum()
     described = await store.describe()
     assert await store.execute(Count(_USERS)) == before

@@ -37,10 +37,11 @@ class Chunk(msgspec.Struct):
 
 
 class Lines:
-    """An open file of lines. All of it blocks; run it in a thread."""
+    """An open file of lines, each ``what``. All of it blocks; run it in a thread."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, what: str = "the message") -> None:
         self._source = source
+        self._what = what
         self._file = source.open()
         self._number = 0
         self._ended = self._found = False
@@ -84,6 +85,6 @@ class Lines:
             parsed = parse(raw)
         except ValueError as error:
             raise self._source.failure(place, str(error)) from error
-        fields = self._source.expect(dict, parsed.value, place, "the message")
+        fields = self._source.expect(dict, parsed.value, place, self._what)
         chunk.lines.append(Line(self._number, fields))
         chunk.replaced += parsed.replaced

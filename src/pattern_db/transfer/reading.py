@@ -83,6 +83,21 @@ class Source(msgspec.Struct, frozen=True):
 
     def read_json(self) -> Parsed:
         """The whole file as one JSON value. Blocks; run it in a thread."""
+        data = self._read()
+        try:
+            return parse(data)
+        except ValueError as error:
+            raise self.failure(None, str(error)) from error
+
+    def read_text(self) -> str:
+        """The whole file as text. Blocks; run it in a thread."""
+        data = self._read()
+        try:
+            return _decode(data)
+        except ValueError as error:
+            raise self.failure(None, str(error)) from error
+
+    def _read(self) -> bytes:
         with self.open() as file:
             try:
                 data = file.read()
@@ -90,10 +105,7 @@ class Source(msgspec.Struct, frozen=True):
                 raise self.unreadable(error) from error
         if not data.strip():
             raise self.failure(None, "the file is empty")
-        try:
-            return parse(data)
-        except ValueError as error:
-            raise self.failure(None, str(error)) from error
+        return data
 
 
 def parse(data: bytes) -> Parsed:

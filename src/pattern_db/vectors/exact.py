@@ -6,7 +6,6 @@ removals names, so that a search sees every commit before it, of any process.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,27 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..embeddings.provider import Matrix, Vector
+from .source import Row
 
 _SMALLEST = 64
+_GROWTH = 1.25
 _DEAD_SHARE = 0.25
-
-Row = tuple[int, str, bytes]
-"""(row number, item id, float32 vector)."""
 
 
 class ExactIndex:
-    """Vectors of unit length with the items they belong to. Safe to use from several threads."""
+    """Vectors of unit length, of rows after a number, with the items they belong to.
 
-    def __init__(self, dimensions: int):
-        self.lock = threading.Lock()
-        self.last_row = 0
+    Not for two threads at once. Products are made by ``vecdot``, on one thread: those of a matrix
+    product wait for each other where the processors are busy, many times as long as it takes.
+    """
+
+    def __init__(self, dimensions: int, *, after: int = 0):
+        self.last_row = after
         self.last_removal: int | None = None
         self._dimensions = dimensions
         self._count = 0
         self._dead = 0
-        self._vectors: Matrix = np.zeros((_SMALLEST, dimensions), np.float32)
-        self._rows: NDArray[np.int64] = np.zeros(_SMALLEST, np.int64)
-        self._alive: NDArray[np.bool_] = np.zeros(_SMALLEST, np.bool_)
+        self._vectors: Matrix = np.zeros((0, dimensions), np.float32)
+        self._rows: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._alive: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._items: list[str] = []
         self._places: dict[str, list[int]] = {}
 
@@ -70,52 +71,43 @@ class ExactIndex:
         if self._dead > _SMALLEST and self._dead > self._count * _DEAD_SHARE:
             self._compact()
 
-    def search(
-        self,
-        vector: Vector,
-        limit: int,
-        *,
-        allowed: set[str] | None = None,
-        exclude: Sequence[str] = (),
-    ) -> list[tuple[str, float]]:
-        """The nearest items with their cosine, best first, an item once with its best row."""
-        if limit <= 0 or self._count == 0:
-            return []
-        scores = self._vectors[: self._count] @ vector
-        for place in self._hidden(allowed, exclude):
-            scores[place] = -np.inf
+    @property
+    def held_rows(self) -> int:
+        """The rows that take memory, with those forgotten a moment ago."""
+        return self._count
+
+    @property
+    def held_bytes(self) -> int:
+        """What the vectors take in memory."""
+        return self._vectors.nbytes
+
+    def nearest(self, vector: Vector, wanted: int) -> tuple[list[tuple[str, float]], bool]:
+        """The items of the nearest rows with their cosine, best first, newer ones first if equal.
+
+        An item comes once, with its best row; so there may be fewer than wanted. Also gives
+        whether that is all there is.
+        """
+        if self._count == 0:
+            return [], True
+        scores = np.vecdot(self._vectors[: self._count], vector)
         if self._dead:
             scores[~self._alive[: self._count]] = -np.inf
-        return self._best(scores, limit)
+        best: dict[str, float] = {}
+        for place in _largest(scores, wanted):
+            best.setdefault(self._items[place], float(scores[place]))
+        return list(best.items()), wanted >= self._count
 
     def scores(self, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
         """The cosine of the best row of each of these items that is here."""
         found = [(item, places) for item in ids if (places := self._places.get(item))]
         flat = [place for _, places in found for place in places]
-        cosines = iter((self._vectors[flat] @ vector).tolist()) if flat else iter(())
+        cosines = iter(np.vecdot(self._vectors[flat], vector).tolist()) if flat else iter(())
         return {item: max(next(cosines) for _ in places) for item, places in found}
-
-    def _hidden(self, allowed: set[str] | None, exclude: Sequence[str]) -> list[int]:
-        hidden = [place for item in exclude for place in self._places.get(item, ())]
-        if allowed is not None:
-            hidden += [p for item, ps in self._places.items() if item not in allowed for p in ps]
-        return hidden
-
-    def _best(self, scores: NDArray[np.float32], limit: int) -> list[tuple[str, float]]:
-        wanted = limit
-        while True:
-            places = _largest(scores, wanted)
-            best: dict[str, float] = {}
-            for place in places:
-                best.setdefault(self._items[place], float(scores[place]))
-            if len(best) >= limit or wanted >= len(scores):
-                return list(best.items())[:limit]
-            wanted *= 2
 
     def _reserve(self, size: int) -> None:
         if size <= len(self._rows):
             return
-        capacity = max(size, len(self._rows) * 2)
+        capacity = max(size, int(len(self._rows) * _GROWTH), _SMALLEST)
         self._vectors = _grown(self._vectors, capacity)
         self._rows = _grown(self._rows, capacity)
         self._alive = _grown(self._alive, capacity)

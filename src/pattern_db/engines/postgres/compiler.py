@@ -14,6 +14,7 @@ from ...filters import (
     Filter,
     In,
     InFolded,
+    InRows,
     JsonContains,
     JsonIn,
     JsonKey,
@@ -193,6 +194,20 @@ def _in(statement: PostgresStatement, part: In) -> str:
     return f"{statement.name(column)} = ANY({listed})"
 
 
+def _in_rows(statement: PostgresStatement, part: InRows) -> str:
+    columns = [statement.table.column(name) for name in part.columns]
+    names = ", ".join(statement.name(column) for column in columns)
+    lists = ", ".join(
+        statement.value(part.rows, _column_of(place), f"{type_of(statement.table, column)}[]")
+        for place, column in enumerate(columns)
+    )
+    return f"({names}) IN (SELECT * FROM unnest({lists}))"
+
+
+def _column_of(place: int) -> Callable[[Any], list[Any]]:
+    return lambda rows: [row[place] for row in rows]
+
+
 def _not_in_query(statement: PostgresStatement, part: NotInQuery) -> str:
     column = statement.name(statement.table.column(part.column))
     inner = statement.inside(part.query.table)
@@ -254,6 +269,7 @@ def _json_contains(statement: PostgresStatement, part: JsonContains) -> str:
 _CONDITIONS: dict[type, Callable[[PostgresStatement, Any], str]] = {
     Comparison: _comparison,
     In: _in,
+    InRows: _in_rows,
     NotInQuery: _not_in_query,
     InFolded: _in_folded,
     JsonKey: _json_key,

@@ -21,14 +21,15 @@ import msgspec
 from ...embeddings.provider import Vector
 from ...errors import DatabaseClosed, InvalidValue
 from ...filters import Filter
-from ...query import Bound, Count, Get, Query
-from ...schema import Table, all_tables
-from ..base import Capabilities
+from ...models import Agent, EmbeddingSpace, User
+from ...query import Bound, Count, Delete, Get, Query
+from ...schema import Table, all_tables, table_of
+from ..base import Capabilities, Progress
 from ..sql import Compiled, compile_query, quoted
 from . import ddl
 from .connection import Options, claim, connect, disconnect, prepare_file
 from .failures import driver_errors
-from .text import compile_text_search
+from .text import TextSearch
 from .vectors import VectorSearch
 from .writer import Alone, End, Held, Job, Run, Writer
 from .writes import write_one, write_run
@@ -73,7 +74,8 @@ class SqliteStore:
             raise
         self._writer = Writer(writing, name="pattern-db-writer")
         self._readers = ThreadPoolExecutor(options.readers, "pattern-db-reader")
-        self._vectors = VectorSearch(self._read)
+        self._text = TextSearch()
+        self._vectors = VectorSearch(self._read, options)
 
     @classmethod
     async def connect(cls, options: Options) -> SqliteStore:
@@ -116,6 +118,7 @@ class SqliteStore:
 
     def _release(self) -> None:
         self._readers.shutdown(wait=True)
+        self._vectors.close()
         for connection in [*self._connections, self._inline]:
             disconnect(connection)
         self._writer.stop()
@@ -154,7 +157,13 @@ class SqliteStore:
             ]
 
         guarded = len(statements) > 1 or any(b.expected is not None for b in statements)
-        return await self._submit(run, savepoint=guarded)  # type: ignore[no-any-return]
+        results: list[Any] = await self._submit(run, savepoint=guarded)
+        if any(_erases_vectors(bound.query) for bound in statements):
+            if (held := self._current()) is None:
+                await asyncio.to_thread(self._vectors.sweep)
+            else:
+                held.erases_vectors = True
+        return results
 
     async def _write_one(self, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:
         bound = Bound(query, params)
@@ -248,15 +257,22 @@ class SqliteStore:
         self._check_open()
 
         def run(connection: apsw.Connection) -> None:
-            for table in all_tables():
-                if table.text is not None:
-                    index = quoted(ddl.text_table(table))
-                    connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
+            for index in _text_indexes():
+                connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
             connection.execute("VACUUM")
             with suppress(apsw.BusyError):  # somebody still reads the log; it shrinks later
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
         await self._writer.submit(Alone(run, savepoint=False))
+        await asyncio.to_thread(partial(self._vectors.sweep, whole=True))
+
+    async def optimize(self, *, progress: Progress | None = None) -> None:
+        """See ``DatabaseBackend.optimize``: merge the text indexes and build vector segments."""
+        self._check_open()
+        await self._run_statements(
+            [f"INSERT INTO {index} ({index}) VALUES ('optimize')" for index in _text_indexes()]
+        )
+        await self._vectors.build(progress)
 
     async def describe(self) -> dict[str, Any]:
         """Sizes and versions, for ``pattern status``."""
@@ -292,7 +308,7 @@ class SqliteStore:
         """See ``TextStore.text_search``."""
         if not terms:
             return []
-        run = compile_text_search(
+        run = self._text.compile(
             table,
             terms,
             agent_ids=agent_ids,
@@ -378,6 +394,8 @@ class _Outer:
             self._store._held.reset(self._token)
         if end is not None:
             await end.future
+            if kind is None and self._held.erases_vectors:
+                await asyncio.to_thread(self._store._vectors.sweep)
 
     def _end(self, *, commit: bool) -> End | None:
         """Queue the end; ``None`` if the transaction was undone before it could be asked to end."""
@@ -447,4 +465,14 @@ def _fetch(
     return [read(row) for row in rows.fetchall()]
 
 
+def _text_indexes() -> list[str]:
+    return [quoted(ddl.text_table(table)) for table in all_tables() if table.text is not None]
+
+
+def _erases_vectors(query: Query) -> bool:
+    """Whether a statement erases all vectors of an agent or of a model."""
+    return isinstance(query, Delete) and query.table in _OWNERS_OF_VECTORS
+
+
+_OWNERS_OF_VECTORS = (table_of(Agent), table_of(User), table_of(EmbeddingSpace))
 _ONE_ROW: tuple[type, ...] = (Get, Count)

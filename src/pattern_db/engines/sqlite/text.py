@@ -1,19 +1,36 @@
-"""Full-text search on FTS5."""
+"""Full-text search on FTS5.
+
+A search reads at most ``MOST_ROWS`` rows for each term, the newest, and drops the commonest terms
+of a large scope where rarer ones tell enough, so that a question of common words costs no more
+than another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import count as counting
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from ...filters import Filter
 from ...schema import Table
-from ..sql import Statement, encode_json, quoted
+from ..sql import Compiled, Statement, encode_json, quoted
 from .ddl import text_table
 from .writer import Run
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+MOST_ROWS = 20_000
+"""How many rows a term is looked up in; also how many all terms of a BM25 search may match."""
 _SCOPES = "SELECT 'a' || pk FROM agents WHERE id IN (SELECT value FROM json_each(?))"
+_RECOUNTED_GROWTH = 0.1
+
+Hits = list[tuple[str, float]]
 
 
 def phrase(term: str) -> str:
@@ -27,38 +44,208 @@ def match_expression(terms: Sequence[str], scopes: Sequence[str]) -> str:
     return f"(scope : ({agents})) AND (- scope : ({words}))"
 
 
-def compile_text_search(
-    table: Table,
-    terms: Sequence[str],
-    *,
-    agent_ids: Sequence[str],
-    limit: int,
-    condition: Filter | None,
-    params: dict[str, Any],
-    exclude: Sequence[str],
-) -> Run:
-    """The search as a function of a connection."""
-    assert table.text is not None
-    statement = Statement(table)
-    name, index = quoted(table.name), quoted(text_table(table))
-    sql = (
-        f"SELECT {name}.id, -bm25({index}, 0.0) AS score FROM {index} "
-        f"JOIN {name} ON {name}.pk = {index}.rowid WHERE {index} MATCH ?"
-    )
-    if condition is not None:
-        sql += f" AND {statement.condition(condition)}"
-    if exclude:
-        listed = statement.value(encode_json(list(exclude)))
-        sql += f" AND {name}.id NOT IN (SELECT value FROM json_each({listed}))"
-    sql += f" ORDER BY score DESC, {name}.pk DESC LIMIT ?"
-    compiled = statement.finish(sql, None, writes=False, bounded=False)
+class TextSearch:
+    """Searches by words in one database."""
 
-    def run(connection: apsw.Connection) -> list[tuple[str, float]]:
-        scopes: Any = connection.execute(_SCOPES, (encode_json(list(agent_ids)),)).fetchall()
-        if not scopes:
-            return []
-        match = match_expression(terms, [scope for (scope,) in scopes])
-        rows: Any = connection.execute(compiled.sql, (match, *compiled.bind(params), limit))
+    def __init__(self) -> None:
+        self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def compile(
+        self,
+        table: Table,
+        terms: Sequence[str],
+        *,
+        agent_ids: Sequence[str],
+        limit: int,
+        condition: Filter | None,
+        params: dict[str, Any],
+        exclude: Sequence[str],
+    ) -> Run:
+        """The search as a function of a connection."""
+        assert table.text is not None
+        passing = _Passing(table, condition, params, exclude)
+        ranked = _by_rarity if table.has_turns else _by_bm25
+
+        def run(connection: apsw.Connection) -> Hits:
+            listed = encode_json(list(agent_ids))
+            scopes: Any = connection.execute(_SCOPES, (listed,)).fetchall()
+            if not scopes:
+                return []
+            names = [scope for (scope,) in scopes]
+            size = sum(self._size(connection, table, agent) for agent in agent_ids)
+            postings = _Postings(connection, table, names, passing)
+            return ranked(postings, list(dict.fromkeys(terms)), size, limit)
+
+        return run
+
+    def _size(self, connection: apsw.Connection, table: Table, agent_id: str) -> int:
+        """About how many rows of a table an agent has: counted anew when many were added."""
+        assert table.text is not None
+        name = quoted(table.name)
+        newest: Any = connection.execute(f"SELECT coalesce(max(pk), 0) FROM {name}").fetchone()
+        size, seen = self._sizes.get((table.name, agent_id), (0, -1))
+        if seen < 0 or abs(newest[0] - seen) > size * _RECOUNTED_GROWTH:
+            owned = f"SELECT count(*) FROM {name} WHERE {quoted(table.text.owner)} = ?"
+            found: Any = connection.execute(owned, (agent_id,)).fetchone()
+            size = found[0]
+            self._sizes[table.name, agent_id] = (size, newest[0])
+        return size
+
+
+class _Postings:
+    """The rows of a table that hold a term, within the scopes of some agents."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        table: Table,
+        scopes: Sequence[str],
+        passing: _Passing,
+    ):
+        self._connection = connection
+        self._scopes = scopes
+        self._passing = passing
+        self._index, self._table = quoted(text_table(table)), quoted(table.name)
+
+    def of(self, term: str) -> Rows:
+        """The newest rows that hold a term."""
+        found = self._rows(
+            f"SELECT rowid FROM {self._index} WHERE {self._index} MATCH ? "
+            f"ORDER BY rowid DESC LIMIT {MOST_ROWS}",
+            (match_expression([term], self._scopes),),
+        )
+        if len(found) < MOST_ROWS or not self._passing.narrows:
+            return found
+        # older ones that pass may lie beyond the limit
+        sql, values = self._passing.joined(
+            f"SELECT {self._index}.rowid FROM {self._index} JOIN {self._table} "
+            f"ON {self._table}.pk = {self._index}.rowid WHERE {self._index} MATCH ?"
+        )
+        sql += f" ORDER BY {self._index}.rowid DESC LIMIT {MOST_ROWS}"
+        return self._rows(sql, (match_expression([term], self._scopes), *values))
+
+    def _rows(self, sql: str, values: tuple[Any, ...]) -> Rows:
+        import numpy as np
+
+        found: Any = self._connection.execute(sql, values).fetchall()
+        return np.array(found, np.int64).reshape(-1)
+
+    def passing(self, rows: Sequence[int]) -> dict[int, str]:
+        """The ids of those of these rows that pass."""
+        return self._passing.among(self._connection, rows)
+
+    def bm25(self, terms: Sequence[str], limit: int) -> Hits:
+        """The best rows by FTS5's BM25 over some of the terms."""
+        sql, values = self._passing.joined(
+            f"SELECT {self._table}.id, -bm25({self._index}, 0.0) AS score FROM {self._index} "
+            f"JOIN {self._table} ON {self._table}.pk = {self._index}.rowid "
+            f"WHERE {self._index} MATCH ?"
+        )
+        sql += f" ORDER BY score DESC, {self._table}.pk DESC LIMIT ?"
+        match = match_expression(terms, self._scopes)
+        rows: Any = self._connection.execute(sql, (match, *values, limit))
         return list(rows)
 
-    return run
+
+def _by_rarity(postings: _Postings, terms: Sequence[str], size: int, limit: int) -> Hits:
+    """Rows by the sum of their terms' rarity, newest first where that is equal.
+
+    That is BM25 without frequency and length, of which short texts have next to none.
+    """
+    import numpy as np
+
+    found = [postings.of(term) for term in terms]
+    counts = np.array([len(rows) for rows in found])
+    rarity = np.log1p((np.maximum(size, counts) - counts + 0.5) / (counts + 0.5))
+    rows, places = np.unique(np.concatenate(found), return_inverse=True)
+    scores = np.bincount(places, np.repeat(rarity, counts), minlength=len(rows)).astype(np.float64)
+    hits: Hits = []
+    for chunk in _best_first(rows, scores, limit):
+        ids = postings.passing(rows[chunk].tolist())
+        for row, score in zip(rows[chunk].tolist(), scores[chunk].tolist(), strict=True):
+            if row in ids:
+                hits.append((ids[row], score))
+        if len(hits) >= limit:
+            break
+    return hits[:limit]
+
+
+def _best_first(rows: Rows, scores: NDArray[np.float64], limit: int) -> Iterator[Rows]:
+    """Places of the rows, best first, newest first among equals, in growing chunks."""
+    import numpy as np
+
+    order = np.lexsort((-rows, -np.round(scores, 9)))
+    start = 0
+    for power in counting():
+        if start >= len(order):
+            return
+        end = start + limit * 4**power
+        yield order[start:end]
+        start = end
+
+
+def _by_bm25(postings: _Postings, terms: Sequence[str], size: int, limit: int) -> Hits:
+    """Rows by BM25, over the rarest terms where the scope is large."""
+    if size > MOST_ROWS:
+        terms = _telling(postings, terms)
+    return postings.bm25(terms, limit) if terms else []
+
+
+def _telling(postings: _Postings, terms: Sequence[str]) -> list[str]:
+    """The rarest terms, as long as they match few enough rows; one at least."""
+    counted = sorted((len(postings.of(term)), term) for term in terms)
+    kept: list[str] = []
+    matched = 0
+    for rows, term in counted:
+        matched += rows
+        if kept and matched > MOST_ROWS:
+            break
+        if rows:
+            kept.append(term)
+    return kept
+
+
+class _Passing:
+    """What a search may find: rows that meet the condition and are not excluded."""
+
+    def __init__(
+        self,
+        table: Table,
+        condition: Filter | None,
+        params: dict[str, Any],
+        exclude: Sequence[str],
+    ):
+        self._params = params
+        self._table, self._condition, self._exclude = table, condition, exclude
+        self.narrows = condition is not None or bool(exclude)
+        self._among: Compiled | None = None
+
+    def joined(self, select: str) -> tuple[str, tuple[Any, ...]]:
+        """A statement with the condition added, and the condition's values."""
+        statement = Statement(self._table)
+        sql = select
+        if self._condition is not None:
+            sql += f" AND {statement.condition(self._condition)}"
+        if self._exclude:
+            listed = statement.value(encode_json(list(self._exclude)))
+            name = quoted(self._table.name)
+            sql += f" AND {name}.id NOT IN (SELECT value FROM json_each({listed}))"
+        compiled = statement.finish(sql, None, writes=False, bounded=False)
+        return sql, compiled.bind(self._params)
+
+    def among(self, connection: apsw.Connection, rows: Sequence[int]) -> dict[int, str]:
+        """The ids of those of these rows that pass, by row number."""
+        if self._among is None:
+            self._among = self._compile_among()
+        values = self._among.bind(self._params)
+        found: Any = connection.execute(self._among.sql, (encode_json(rows), *values)).fetchall()
+        hidden = set(self._exclude)
+        return {row: id for row, id in found if id not in hidden}
+
+    def _compile_among(self) -> Compiled:
+        statement = Statement(self._table)
+        name = quoted(self._table.name)
+        sql = f"SELECT pk, id FROM {name} WHERE pk IN (SELECT value FROM json_each(?))"
+        if self._condition is not None:
+            sql += f" AND {statement.condition(self._condition)}"
+        return statement.finish(sql, None, writes=False, bounded=False)

@@ -1,46 +1,123 @@
-"""Vector search: one in-memory index for each scope, kept in step with the database."""
+"""Vector search: the index in this process, kept in step with the database."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import apsw
 
 from ...embeddings.provider import Vector
-from ...filters import Filter, In, Param
+from ...errors import PatternError, QueryFailed
+from ...filters import And, Comparison, Filter, In, Param
 from ...models import Embedding
 from ...schema import Table, table_of
-from ...vectors import ExactIndex
-from ..sql import Statement, encode_json, quoted
+from ...vectors import Accepted, Row, Scope, VectorIndex
+from ...vectors.index import exact_rows
+from ...vectors.source import PAGE_ROWS, best_items, scored
+from ..base import Progress
+from ..sql import Compiled, Statement, encode_json, quoted
+from .connection import Options, connect, disconnect
 from .ddl import removals_table
+from .failures import driver_errors
 from .writer import Run
 
-_EMBEDDINGS = table_of(Embedding)
-_ROWS = (
-    "SELECT pk, item_id, vector FROM embeddings "
-    "WHERE space = ? AND agent_id = ? AND kind = ? AND pk > ? ORDER BY pk"
+_LOG = quoted(removals_table(table_of(Embedding)))
+_IN_SCOPE = "space = ? AND agent_id = ? AND kind = ?"
+_LISTED = "(SELECT value FROM json_each(?))"
+_ROW = "SELECT pk, item_id, vector FROM embeddings"
+_ROWS = f"{_ROW} WHERE {_IN_SCOPE} AND pk > ? ORDER BY pk LIMIT ?"
+_COUNT = f"SELECT count(*) FROM embeddings WHERE {_IN_SCOPE} AND pk <= ?"
+_NUMBERED = f"{_ROW} WHERE pk IN {_LISTED} AND {_IN_SCOPE}"
+_OF_ITEMS = f"{_ROW} WHERE item_id IN {_LISTED} AND {_IN_SCOPE}"
+_SEQUENCE = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'embeddings'"
+_REMOVALS = f"SELECT pk, removed FROM {_LOG} WHERE pk > ? ORDER BY pk"
+_LAST_REMOVAL = f"SELECT coalesce(max(pk), 0) FROM {_LOG}"
+_REMOVED = f"SELECT removed FROM {_LOG} WHERE removed IN {_LISTED}"
+_SCOPES = (
+    "SELECT space, agent_id, kind, count(*), min(length(vector)) / 4 FROM embeddings "
+    "GROUP BY space, agent_id, kind"
 )
-_REMOVED = f"SELECT pk, removed FROM {quoted(removals_table(_EMBEDDINGS))} WHERE pk > ? ORDER BY pk"
-_LAST_REMOVED = f"SELECT coalesce(max(pk), 0) FROM {quoted(removals_table(_EMBEDDINGS))}"
-_MOST_SCOPES = 256
-_CHUNK_ROWS = 4096
+_DATABASE_ID = "SELECT database_id FROM system_metadata"
 
-Scope = tuple[int, str, str]
 Read = Callable[[Run], Awaitable[Any]]
+Hits = list[tuple[str, float]]
+
+
+def segments_folder(path: str) -> Path:
+    """Where the segments of a database file lie."""
+    return Path(f"{path}-vectors")
+
+
+class SqliteSource:
+    """See ``vectors.Source``."""
+
+    def __init__(self, connection: apsw.Connection):
+        self._connection = connection
+
+    def _all(self, sql: str, *values: Any) -> list[Any]:
+        with driver_errors():
+            rows: Any = self._connection.execute(sql, values).fetchall()
+        return rows  # type: ignore[no-any-return]
+
+    def database_id(self) -> str:
+        """See ``vectors.Source``."""
+        return str(self._all(_DATABASE_ID)[0][0])
+
+    def last_row(self) -> int:
+        """See ``vectors.Source``."""
+        return int(self._all(_SEQUENCE)[0][0])
+
+    def rows(self, scope: Scope, after: int, limit: int) -> list[Row]:
+        """See ``vectors.Source``."""
+        return self._all(_ROWS, *_values(scope), after, limit)
+
+    def count(self, scope: Scope, up_to: int) -> int:
+        """See ``vectors.Source``."""
+        return int(self._all(_COUNT, *_values(scope), up_to)[0][0])
+
+    def rows_numbered(self, scope: Scope, numbers: Sequence[int]) -> list[Row]:
+        """See ``vectors.Source``."""
+        return self._all(_NUMBERED, encode_json(list(numbers)), *_values(scope))
+
+    def rows_of(self, scope: Scope, items: Sequence[str]) -> list[Row]:
+        """See ``vectors.Source``."""
+        return self._all(_OF_ITEMS, encode_json(list(items)), *_values(scope))
+
+    def last_removal(self) -> int:
+        """See ``vectors.Source``."""
+        return int(self._all(_LAST_REMOVAL)[0][0])
+
+    def removals(self, after: int) -> list[tuple[int, int]]:
+        """See ``vectors.Source``."""
+        return self._all(_REMOVALS, after)
+
+    def removed_among(self, numbers: Sequence[int]) -> set[int]:
+        """See ``vectors.Source``."""
+        return {row[0] for row in self._all(_REMOVED, encode_json(list(numbers)))}
 
 
 class VectorSearch:
-    """The indexes of one database; ``read`` runs a function on a reading connection."""
+    """The vectors of one database; ``read`` runs a function on a reading connection."""
 
-    def __init__(self, read: Read):
+    def __init__(self, read: Read, options: Options):
         self._read = read
-        self._indexes: OrderedDict[Scope, ExactIndex] = OrderedDict()
-        self._lock = threading.Lock()
+        self._options = options
+        # vectors tell much of their text: those of an encrypted database stay in memory
+        folder = segments_folder(options.path) if options.key is None else None
+        self._index = VectorIndex(self._connected, folder)
+
+    @contextmanager
+    def _connected(self) -> Iterator[SqliteSource]:
+        connection = connect(self._options, writes=False)
+        try:
+            yield SqliteSource(connection)
+        finally:
+            disconnect(connection)
 
     async def search(
         self,
@@ -53,22 +130,30 @@ class VectorSearch:
         condition: Filter | None,
         params: dict[str, Any],
         exclude: Sequence[str],
-    ) -> list[tuple[str, float]]:
+    ) -> Hits:
         """See ``VectorStore.vector_search``."""
         assert table.text is not None
         kind = table.text.kind
-        allowed_ids = _allowed_ids(table, agent_ids, condition, params)
+        accepting = _accepting(table, condition, params)
 
-        def run(connection: apsw.Connection) -> list[tuple[str, float]]:
-            allowed = allowed_ids(connection)
-            found: dict[str, float] = {}
-            for agent_id in agent_ids:
-                with self._caught_up(connection, (space, agent_id, kind), len(vector)) as index:
-                    found |= index.search(vector, limit, allowed=allowed, exclude=exclude)
-            shared = _shared(connection, table, agent_ids, space, len(vector))
-            if shared is not None:
-                found |= shared.search(vector, limit, allowed=allowed, exclude=exclude)
-            return sorted(found.items(), key=lambda hit: -hit[1])[:limit]
+        def run(connection: apsw.Connection) -> Hits:
+            found: Hits = []
+            with _snapshot(connection) as (source, keep):
+                for agent in agent_ids:
+                    scope = Scope(space, agent, kind)
+                    accepted = accepting(connection, scope)
+                    found += self._index.search(
+                        source,
+                        scope,
+                        vector,
+                        limit,
+                        accepted=accepted,
+                        exclude=exclude,
+                        keep=keep,
+                    )
+                rows = _shared(connection, table, agent_ids, space)
+                found += _passing(scored(rows, vector), accepting(connection, None), exclude)
+            return best_items(found, limit)
 
         return await self._read(run)  # type: ignore[no-any-return]
 
@@ -83,111 +168,152 @@ class VectorSearch:
     ) -> dict[str, float]:
         """See ``VectorStore.vector_scores``."""
         assert table.text is not None
-        kind = table.text.kind
+        kind, wanted = table.text.kind, set(ids)
 
         def run(connection: apsw.Connection) -> dict[str, float]:
             found: dict[str, float] = {}
-            for agent_id in agent_ids:
-                with self._caught_up(connection, (space, agent_id, kind), len(vector)) as index:
-                    found |= index.scores(vector, ids)
-            shared = _shared(connection, table, agent_ids, space, len(vector))
-            return found if shared is None else {**found, **shared.scores(vector, ids)}
+            with _snapshot(connection) as (source, keep):
+                for agent in agent_ids:
+                    scope = Scope(space, agent, kind)
+                    found |= self._index.scores(source, scope, vector, ids, keep=keep)
+                rows = _shared(connection, table, agent_ids, space)
+                found |= best_items(scored([r for r in rows if r[1] in wanted], vector), len(rows))
+            return found
 
         return await self._read(run)  # type: ignore[no-any-return]
 
-    @contextmanager
-    def _caught_up(
-        self, connection: apsw.Connection, scope: Scope, dimensions: int
-    ) -> Iterator[ExactIndex]:
-        """The index of a scope at the state this connection sees.
+    async def build(self, progress: Progress | None) -> None:
+        """Bring the segments of all scopes up to date. Raises ``QueryFailed``."""
+        scopes = await self._read(_large_scopes)
+        total, done = sum(rows for _, _, rows in scopes), 0
+        for scope, dimensions, rows in scopes:
 
-        Inside a transaction that state may never be committed, so the index is not kept.
+            def tell(built: int, before: int = done) -> None:
+                if progress is not None:
+                    progress(min(before + built, total), total)
+
+            await asyncio.to_thread(self._build, scope, dimensions, tell)
+            done += rows
+
+    def _build(self, scope: Scope, dimensions: int, tell: Callable[[int], None]) -> None:
+        try:
+            self._index.build(scope, dimensions, tell)
+        except OSError as error:
+            raise QueryFailed(
+                "A vector segment cannot be written beside the database; make room, or give this "
+                "user the right to write there."
+            ) from error
+
+    def sweep(self, *, whole: bool = False) -> None:
+        """Remove the segments of scopes that are gone; ``whole``: those of removed rows too.
+
+        What cannot be removed now is left for the next time: the rows themselves are gone.
         """
-        uncommitted = connection.in_transaction
-        index = ExactIndex(dimensions) if uncommitted else self._index(scope, dimensions)
-        with index.lock:
-            connection.execute("SAVEPOINT snapshot")
-            try:
-                _catch_up(connection, index, scope)
-                yield index
-            finally:
-                connection.execute("RELEASE snapshot")
+        with suppress(PatternError, OSError):
+            self._index.sweep(whole=whole)
 
-    def _index(self, scope: Scope, dimensions: int) -> ExactIndex:
-        with self._lock:
-            index = self._indexes.pop(scope, None)
-            if index is None:
-                index = ExactIndex(dimensions)
-            self._indexes[scope] = index
-            if len(self._indexes) > _MOST_SCOPES:
-                self._indexes.popitem(last=False)
-            return index
+    def close(self) -> None:
+        """Stop building."""
+        self._index.close()
+        self.sweep()
 
 
-def _catch_up(connection: apsw.Connection, index: ExactIndex, scope: Scope) -> None:
-    """Bring an index to the state of one snapshot of the database."""
-    read: Callable[..., Any] = connection.execute
-    if index.last_removal is None:
-        index.last_removal = int(read(_LAST_REMOVED).fetchone()[0])
-    removed = read(_REMOVED, (index.last_removal,)).fetchall()
-    rows = read(_ROWS, (*scope, index.last_row))
-    while chunk := list(islice(rows, _CHUNK_ROWS)):
-        index.add(chunk)
-    if removed:
-        index.remove(number for _, number in removed)
-        index.last_removal = removed[-1][0]
+@contextmanager
+def _snapshot(connection: apsw.Connection) -> Iterator[tuple[SqliteSource, bool]]:
+    """One state of the database, and whether it is a committed one."""
+    keep = not connection.in_transaction
+    connection.execute("SAVEPOINT snapshot")
+    try:
+        yield SqliteSource(connection), keep
+    finally:
+        connection.execute("RELEASE snapshot")
 
 
-def _allowed_ids(
-    table: Table, agent_ids: Sequence[str], condition: Filter | None, params: dict[str, Any]
-) -> Callable[[apsw.Connection], set[str] | None]:
-    """The ids a condition leaves, when there is one."""
+class _Accepted:
+    """See ``vectors.Accepted``: items whose rows meet a condition."""
+
+    def __init__(
+        self, connection: apsw.Connection, among: Compiled, pages: Compiled | None, params: Any
+    ):
+        self._connection = connection
+        self._among, self._pages, self._params = among, pages, params
+
+    def among(self, items: Sequence[str]) -> set[str]:
+        """See ``vectors.Accepted``."""
+        values = self._among.bind({**self._params, "_ids": items})
+        return {row[0] for row in self._connection.execute(self._among.sql, values)}
+
+    def pages(self, after: int) -> Iterator[list[Row]]:
+        """See ``vectors.Accepted``."""
+        assert self._pages is not None
+        values = self._pages.bind({**self._params, "_after": after})
+        rows: Any = self._connection.execute(self._pages.sql, values)
+        while page := list(islice(rows, PAGE_ROWS)):
+            yield page
+
+
+Accepting = Callable[[apsw.Connection, Scope | None], Accepted | None]
+
+
+def _accepting(table: Table, condition: Filter | None, params: dict[str, Any]) -> Accepting:
+    """The condition for each scope, when there is one."""
     if condition is None:
-        return lambda _connection: None
+        return lambda _connection, _scope: None
     assert table.text is not None
-    statement = Statement(table)
-    owner = In(table.text.owner, Param("_agents"))
-    shared = _shared_ids(table)
-    where = f"({statement.condition(owner)}{shared}) AND {statement.condition(condition)}"
-    compiled = statement.finish(
-        f"SELECT id FROM {quoted(table.name)} WHERE {where}", None, writes=False, bounded=False
+    owner = table.text.owner
+    among = Statement(table)
+    listed = among.condition(And((In("id", Param("_ids")), condition)))
+    compiled = among.finish(
+        f"SELECT id FROM {quoted(table.name)} WHERE {listed}", None, writes=False, bounded=False
     )
-    values = compiled.bind({**params, "_agents": agent_ids})
-    if shared:
-        values = (values[0], *values)
-    return lambda connection: {row[0] for row in connection.execute(compiled.sql, values)}
+
+    def accepting(connection: apsw.Connection, scope: Scope | None) -> Accepted:
+        if scope is None:
+            return _Accepted(connection, compiled, None, params)
+        pages = Statement(table)
+        mine = pages.condition(And((Comparison(owner, "=", scope.agent_id), condition)))
+        sql = (
+            "SELECT e.pk, e.item_id, e.vector "
+            f"FROM (SELECT id FROM {quoted(table.name)} WHERE {mine}) AS i CROSS JOIN embeddings "
+            f"AS e ON e.item_id = i.id AND e.kind = {pages.value(scope.kind)} "
+            f"AND e.space = {pages.value(scope.space)} AND e.pk > {pages.value(Param('_after'))}"
+        )
+        read = pages.finish(sql, None, writes=False, bounded=False)
+        return _Accepted(connection, compiled, read, params)
+
+    return accepting
 
 
-def _shared_ids(table: Table) -> str:
-    assert table.text is not None
-    if table.text.shared_through is None:
-        return ""
-    return (
-        f" OR id IN (SELECT block_id FROM {quoted(table.text.shared_through)} "
-        "WHERE agent_id IN (SELECT value FROM json_each(?)))"
-    )
+def _passing(found: Hits, accepted: Accepted | None, exclude: Sequence[str]) -> Hits:
+    hidden = set(exclude)
+    among = accepted.among([item for item, _ in found]) if accepted and found else None
+    return [hit for hit in found if hit[0] not in hidden and (among is None or hit[0] in among)]
 
 
 def _shared(
-    connection: apsw.Connection,
-    table: Table,
-    agent_ids: Sequence[str],
-    space: int,
-    dimensions: int,
-) -> ExactIndex | None:
+    connection: apsw.Connection, table: Table, agent_ids: Sequence[str], space: int
+) -> list[Row]:
     """The vectors of what others share with these agents: few, so read anew for each search."""
     assert table.text is not None
     if table.text.shared_through is None:
-        return None
+        return []
     rows: Any = connection.execute(
-        "SELECT pk, item_id, vector FROM embeddings WHERE item_id IN "
-        f"(SELECT block_id FROM {quoted(table.text.shared_through)} "
-        "WHERE agent_id IN (SELECT value FROM json_each(?))) "
-        "AND kind = ? AND space = ? ORDER BY pk",
+        f"{_ROW} WHERE item_id IN (SELECT block_id FROM {quoted(table.text.shared_through)} "
+        f"WHERE agent_id IN {_LISTED}) AND kind = ? AND space = ?",
         (encode_json(list(agent_ids)), table.text.kind, space),
     ).fetchall()
-    if not rows:
-        return None
-    index = ExactIndex(dimensions)
-    index.add(rows)
-    return index
+    return list(rows)
+
+
+def _large_scopes(connection: apsw.Connection) -> list[tuple[Scope, int, int]]:
+    """(scope, dimensions, rows) of each that is worth a segment."""
+    rows: Any = connection.execute(_SCOPES).fetchall()
+    return [
+        (Scope(space, agent, kind), width, count)
+        for space, agent, kind, count, width in rows
+        if count >= exact_rows(width)
+    ]
+
+
+def _values(scope: Scope) -> tuple[int, str, str]:
+    return scope.space, scope.agent_id, scope.kind

@@ -62,13 +62,14 @@ class End(Job):
 class Held(Job):
     """A transaction that a task holds open; its future is done once it has begun."""
 
-    __slots__ = ("_lock", "channel", "depth", "finished", "owner")
+    __slots__ = ("_lock", "channel", "depth", "erases_vectors", "finished", "owner")
 
     def __init__(self) -> None:
         super().__init__(lambda _connection: None, savepoint=False)
         self.channel: SimpleQueue[Job] = SimpleQueue()
         self.finished = False
         self.depth = 0
+        self.erases_vectors = False
         self.owner = asyncio.current_task()
         self._lock = threading.Lock()
 

@@ -1,0 +1,7 @@
+"""LangGraph's AsyncSqliteStore."""
+
+import langgraph_stores
+import workload
+
+if __name__ == "__main__":
+    workload.run(langgraph_stores.Async)
