@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 from ...embeddings.provider import Vector
 from ...errors import ConnectionFailed, DatabaseClosed, InvalidValue, Unsupported
 from ...filters import Filter
+from ...models import Embedding
 from ...query import Bound, Count, Get, Query
-from ...schema import Table, all_tables
+from ...schema import Table, all_tables, table_of
 from ..base import Capabilities, Progress
 from ..sql import Compiled
 from .compiler import Variant, compile_query
@@ -245,16 +246,16 @@ class PostgresStore:
             await self._retried(lambda c: _together(c, run))
 
     async def optimize(self, *, progress: Progress | None = None) -> None:
-        """See ``DatabaseBackend.optimize``: the server keeps its indexes, the planner wants counts."""
-        tables = all_tables()
+        """The server keeps its indexes by itself; what the planner knows of them is renewed."""
 
         async def run(connection: Connection) -> None:
-            for done, table in enumerate(tables, start=1):
+            for table in all_tables():
                 await connection.execute(f"ANALYZE {self._schema.of(table.name)}")
-                if progress is not None:
-                    progress(done, len(tables))
 
         await self._read(run)
+        if progress is not None:
+            rows = await self.execute(_VECTORS)
+            progress(rows, rows)
 
     async def vacuum(self) -> None:
         """Make the space of removed rows free for new ones, and renew what the planner knows."""
@@ -356,6 +357,7 @@ class PostgresStore:
 
 
 _NONE: frozenset[str] = frozenset()
+_VECTORS = Count(table_of(Embedding))
 
 
 async def _fetch(
