@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,27 @@ async def test_no_vector_is_added_for_what_is_gone(store: Store) -> None:
     await add(store, embedding(message("nothing"), vector(1)))
     assert [id for id, _ in await _near(store, vector(1))] == ["m1"]
     assert await store.execute(_EMBEDDINGS) == 1
+
+
+async def test_no_vector_slips_in_while_its_item_is_hidden(store: Store) -> None:
+    await _embedded(store)
+    await add(store, message("m1"))
+    added = asyncio.Event()
+
+    async def hide() -> None:
+        await added.wait()
+        await change(store, message("m1"), is_deleted=True)
+
+    hiding = asyncio.create_task(hide())
+    async with store.transaction():
+        await add(store, embedding(message("m1"), vector(1)))
+        added.set()
+        for _ in range(300):
+            await store.execute(_EMBEDDINGS)
+            if hiding.done():
+                break
+    await hiding
+    assert await store.execute(_EMBEDDINGS) == 0
 
 
 async def test_a_filter_finds_what_exists_however_far(store: Store) -> None:
