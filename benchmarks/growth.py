@@ -149,7 +149,7 @@ def truth(path: Path, agent: str, questions, scores: list[list[float]]) -> dict[
 
 def floor(path: Path, agent: str, questions, held) -> dict[str, float]:
     """The same searches by usearch on the segment, or by numpy where there is none."""
-    from pattern_db.vectors.segment import header_of, new_index
+    from pattern_db.vectors.segment import header_of, new_index, quantized
 
     for segment in segments_folder(str(path)).glob("*.segment"):
         header = header_of(segment)
@@ -168,7 +168,7 @@ def floor(path: Path, agent: str, questions, held) -> dict[str, float]:
             nearest = np.argpartition(cosines, -10)[-10:]
             nearest[np.argsort(-cosines[nearest])].tolist()
         else:
-            index.search(question, 10, threads=1)
+            index.search(quantized(question), 10, threads=1)
 
     times = []
     for question in np.tile(questions, (ROUNDS, 1)):

@@ -25,7 +25,7 @@ from pattern_db.engines.sqlite.vectors import segments_folder
 from pattern_db.vectors import Scope, building, calibration, index
 from pattern_db.vectors.building import Builder
 from pattern_db.vectors.locking import only_builder
-from pattern_db.vectors.segment import Segment, header_of, new_index, open_segment
+from pattern_db.vectors.segment import Segment, header_of, new_index, open_segment, quantized
 from tests.reliability.segments import (
     DIMENSIONS,
     LARGE,
@@ -701,10 +701,8 @@ async def test_a_file_that_the_disk_took_by_half_is_not_put_in_place(
     before = file.read_bytes()
 
     class Short:
-        serialized_length = 1000
-
         def save(self, name: str) -> None:
-            Path(name).write_bytes(bytes(500))
+            Path(name).write_bytes(before[: len(before) // 2])
 
     monkeypatch.setattr(found, "_index", Short())
     with pytest.raises(OSError, match="did not take all"):
@@ -1027,8 +1025,8 @@ def test_a_vector_of_zeros_harms_no_graph() -> None:
     rows = np.zeros((20, DIMENSIONS), np.float32)
     rows[10:] = [vector_of(f"{n}") for n in range(10)]
     made = new_index(DIMENSIONS)
-    made.add(np.arange(20, dtype=np.uint64), rows, threads=1)
-    found = made.search(rows[15], 1, exact=True, threads=1).keys
+    made.add(np.arange(20, dtype=np.uint64), quantized(rows), threads=1)
+    found = made.search(quantized(rows[15]), 1, exact=True, threads=1).keys
     assert [int(key) for key in found] == [15]
 
 

@@ -143,6 +143,30 @@ class TestWhatCounts:
             "c-010"
         )
 
+    def test_an_irregular_form_is_the_same_word(self):
+        found = parts("Which trip did Ada take?", [turn(0, "We took it."), turn(10, "A tooth.")])
+        assert found["c-000"]["cover"] > found["c-010"]["cover"] == 0.0
+
+    def test_how_it_is_asked_tells_less_than_what(self):
+        told = [turn(0, "That is kind."), turn(10, "A kayak.")]
+        assert order("What kind of kayak?", told)[0] == "c-010"
+
+    def test_a_conversation_that_comes_near_counts_for_all_its_turns(self):
+        told = [
+            turn(0, "one", dense_score=0.1),
+            turn(50, "two", dense_score=0.9),
+            turn(0, "six", conversation="d", dense_score=0.1),
+        ]
+        found = parts("kayak", told)
+        assert found["c-000"]["session"] == found["c-050"]["session"] > found["d-000"]["session"]
+
+    def test_what_tells_is_better_than_what_asks(self):
+        assert order("tea", [turn(0, "More tea?"), turn(50, "More tea.")])[0] == "c-050"
+
+    def test_other_weights_can_be_tried(self):
+        [best] = rank(analyze("tea"), [turn(0, "tea")], weights={"cover": 2.0})
+        assert best.why == {"cover": 1.0}
+
     @pytest.mark.parametrize(
         ("query", "text"),
         [
@@ -201,6 +225,10 @@ class TestWhatCounts:
     def test_words_that_stand_together_are_better_than_apart(self):
         told = [turn(0, "a book about a green"), turn(50, "about a green book")]
         assert order("green book", told)[0] == "c-050"
+
+    def test_words_of_two_texts_do_not_stand_together(self):
+        told = [turn(0, "It was green"), turn(1, "book of mine"), turn(2, "that is")]
+        assert {why["phrase"] for why in parts("green book", told).values()} == {0.0}
 
     def test_a_question_of_time_looks_for_words_of_time(self):
         told = [turn(0, "I swam in the sea"), turn(50, "I swam yesterday")]
@@ -292,6 +320,10 @@ class TestModes:
     def test_the_only_candidate_is_not_worthless(self):
         [best] = rank(analyze("otter"), [note("a", "seal", dense_score=0.3)], mode="semantic")
         assert best.score == 1.0
+
+    def test_a_question_without_words_finds_nothing_for_sure(self):
+        [nearest, *_] = rank(analyze("?!"), [*self.TOLD, note("a", "seal", dense_score=1.0)])
+        assert nearest.score < 0.7
 
     def test_without_any_vector_hybrid_weighs_what_there_is(self):
         [best] = rank(analyze("otter"), [note("a", "otter", text_score=1.0)])

@@ -297,3 +297,15 @@ async def test_without_a_provider_the_mode_is_said_or_refused(db: PatternDB, flu
     assert [h.mode for h in await db.search(flux.id, "Oslo")] == ["keyword"]
     with pytest.raises(Unsupported, match="embedding provider"):
         await db.search(flux.id, "Oslo", mode="semantic")
+
+
+async def test_a_name_in_the_question_does_not_drown_what_is_asked(minded: PatternDB) -> None:
+    agent = await minded.agents.create(name="names")
+    greeting, answer = "Good morning, Andrew here.", "That terrier of yours is lovely."
+    for speaker, content in (("Andrew", greeting), ("Audrey", answer)):
+        await minded.messages.append(
+            agent.id, role="user", speaker=speaker, content=content, embed="inline"
+        )
+    hits = await minded.search(agent.id, "What breed is Andrew's?", mode="semantic")
+    near = {hit.item.content: hit.why["dense"] for hit in hits}
+    assert near[answer] > near[greeting]

@@ -17,10 +17,10 @@ The score is a weighted mean of parts in 0…1, each computed from the question 
     tells    0 where it ends as a question
     length   characters / 150, 1 at most: "Thanks!" is seldom meant; what stands alone counts 1
 
-A part that the query gives no occasion for is left out of the mean. w(t) is Robertson's idf over
-the candidates, log(1 + (n - df + ½) / (df + ½)), less for a word that says how something is asked
-("what kind of"). Turns are ordered without the engine's text score, so that their order does not
-depend on whose BM25 it was.
+A part that the query gives no occasion for is left out of the mean; a query without any word is
+covered by nothing. w(t) is Robertson's idf over the candidates, log(1 + (n - df + ½) / (df + ½)),
+less for a word that says how something is asked ("what kind of"). Turns are ordered without the
+engine's text score, so that their order does not depend on whose BM25 it was.
 
 How the weights were found, and what each part is worth, is in
 docs/explanation/decisions/ranking.md.
@@ -83,6 +83,8 @@ WEIGHTS: Mapping[Mode, Mapping[str, float]] = {
     "keyword": {"cover": 2.0, "text": 2.0, "answer": 1.0},
 }
 _SPACED = bytes(n if n >= 0x80 or WORD.match(chr(n)) else ord(" ") for n in range(256))
+_BETWEEN = b"  "
+"""Between two texts; words of a phrase have one space between them, so that none runs across."""
 DECAY = (1.0, 0.8, 0.7, 0.6)
 NEAR = 2
 REACH = len(DECAY) - 1
@@ -248,8 +250,8 @@ class _Scene:
         """
         words = [text if text.isascii() else GAP.sub(" ", text) for text in self.texts]
         encoded = [text.encode("utf-8", "replace") for text in words]
-        joined = b" ".join([b"", *encoded, b""]).translate(_SPACED)
-        return joined, np.cumsum([len(text) + 1 for text in encoded])
+        joined = _BETWEEN.join([b"", *encoded, b""]).translate(_SPACED)
+        return joined, np.cumsum([len(text) + len(_BETWEEN) for text in encoded])
 
     def having(self, needles: Iterable[str], accept: Accepts | None = None) -> Floats:
         """A row a needle: 1 where a text has it, in a word that is one to accept if that is asked.
@@ -312,9 +314,9 @@ def _any(rows: Floats) -> Floats:
     return found
 
 
-def _cover(scene: _Scene) -> Floats | None:
+def _cover(scene: _Scene) -> Floats:
     if not scene.question.terms:
-        return None
+        return np.zeros(len(scene.pool))
     best = scene.occurs.copy()
     offsets = [offset for offset in range(-REACH, REACH + 1) if offset]
     for offset, there in zip(offsets, scene.beside(scene.occurs, *offsets), strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .calibration import SAMPLES, Calibration
-from .segment import Header, Segment, Witness, new_index, witness_of
+from .segment import Header, Segment, Witness, new_index, quantized, witness_of
 from .source import PAGE_ROWS, Row, Scope, Source, matrix_of, pages
 
 _ADD_ROWS = 512
@@ -19,10 +19,16 @@ Stopped = Callable[[], bool]
 
 
 class Builder:
-    """Adds the rows of a scope to an index, to be finished into segments now and then."""
+    """Adds the rows of a scope to an index, to be finished into segments now and then.
 
-    def __init__(self, source: Source, scope: Scope, dimensions: int, old: Segment | None):
+    It takes so many threads; 0 is one for each processor.
+    """
+
+    def __init__(
+        self, source: Source, scope: Scope, dimensions: int, old: Segment | None, threads: int
+    ):
         self._source = source
+        self._threads = threads
         self._scope = scope
         self._dimensions = dimensions
         self._index: Any = old.editable() if old is not None else new_index(dimensions)
@@ -42,7 +48,8 @@ class Builder:
 
     def _add(self, rows: list[Row]) -> None:
         numbers = np.array([row[0] for row in rows], np.uint64)
-        self._index.add(numbers, matrix_of(rows, self._dimensions), threads=1)
+        vectors = quantized(matrix_of(rows, self._dimensions))
+        self._index.add(numbers, vectors, threads=self._threads)
         self.last_row = rows[-1][0]
 
     def finish(self, stopped: Stopped, *, copy: bool) -> Segment | None:

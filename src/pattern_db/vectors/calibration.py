@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..embeddings.provider import Matrix
+from .segment import quantized
 
 Numbers = NDArray[np.uint64]
 
@@ -46,13 +47,24 @@ class Calibration:
         self._numbers = np.take_along_axis(numbered, best, axis=1)
 
     def expansion(self, index: Any) -> int:
-        """The least expansion that finds enough; 0 if none does."""
+        """The least expansion that finds enough; 0 if none does.
+
+        Where the integers themselves do not tell enough, it is measured against all of them.
+        """
+        found = {}
         for expansion in EXPANSIONS:
             index.expansion_search = expansion
-            found = 0
-            for question, truth in zip(self._questions, self._numbers, strict=True):
-                keys = index.search(question, _NEAREST + SLACK, threads=1).keys
-                found += len(np.intersect1d(keys, truth))
-            if found >= GOOD_RECALL * self._numbers.size:
+            found[expansion] = self._found(index, exact=False)
+            if found[expansion] >= GOOD_RECALL * self._numbers.size:
                 return expansion
-        return 0
+        enough = GOOD_RECALL * self._found(index, exact=True)
+        return next((e for e in EXPANSIONS if found[e] >= enough), 0)
+
+    def _found(self, index: Any, *, exact: bool) -> int:
+        """How many of the true nearest are found."""
+        found = 0
+        for question, truth in zip(self._questions, self._numbers, strict=True):
+            wanted = min(_NEAREST + SLACK, len(index))
+            keys = index.search(quantized(question), wanted, exact=exact, threads=1).keys
+            found += len(np.intersect1d(keys, truth))
+        return found

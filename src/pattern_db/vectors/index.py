@@ -272,7 +272,8 @@ class VectorIndex:
             old = None
         elif old is not None and not index.has_more(source, forced=forced):
             return
-        builder = Builder(source, index.scope, index.dimensions, old)
+        threads = 0 if forced else 1
+        builder = Builder(source, index.scope, index.dimensions, old, threads)
         published, least = len(builder), exact_rows(index.dimensions)
         while builder.add_page(stopped):
             tell(len(builder))

@@ -15,18 +15,19 @@ import mmap
 import os
 import struct
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from ..embeddings.provider import Vector
+from ..embeddings.provider import Matrix, Vector
 from .source import Row, Scope, Source
 
 CONNECTIVITY = 16
 EXPANSION_ADD = 64
-_FORMAT = 1
+_FORMAT = 2
 _MAGIC = b"pattern-segment\n"
 _TRAILER = struct.Struct("<QII")
 _CHUNK_BYTES = 1 << 20
@@ -40,8 +41,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     ``last_row`` is the last row number it covers, ``count`` how many rows it holds. ``expansion``
     is how many nodes a search has to keep in view for recall@10 of 0.99 on this scope's own
-    vectors, 0 if the graph cannot get there. ``witnesses`` are a few of its rows, with a checksum
-    of their vectors, which tell how much of it is still the history of the database.
+    vectors, 0 if the graph cannot get there and all of it is to be read. ``witnesses`` are a few of
+    its rows, with a checksum of their vectors, which tell how much of it is still the history of
+    the database.
     """
 
     format: int = _FORMAT
@@ -61,13 +63,7 @@ def witness_of(row: Row) -> Witness:
 
 
 def new_index(dimensions: int) -> Any:
-    """An empty index in memory.
-
-    onnxruntime comes first, where there is one: imported after usearch it ends the process with a
-    segmentation fault (onnxruntime 1.31.1, usearch 2.26.6).
-    """
-    with suppress(ImportError):
-        import onnxruntime  # noqa: F401
+    """An empty index in memory, of vectors as ``quantized`` makes them."""
     from usearch.index import Index
 
     return Index(
@@ -77,6 +73,13 @@ def new_index(dimensions: int) -> Any:
         connectivity=CONNECTIVITY,
         expansion_add=EXPANSION_ADD,
     )
+
+
+def quantized(vectors: Matrix) -> NDArray[np.int8]:
+    """Vectors as integers up to 127, each with a scale of its own, which a cosine does not see."""
+    largest = np.abs(vectors).max(axis=-1, keepdims=True)
+    scaled = vectors * (127 / np.where(largest > 0, largest, 1.0))
+    return np.rint(scaled).astype(np.int8)
 
 
 class Segment:
@@ -110,7 +113,8 @@ class Segment:
         if self.header.expansion:
             self._index.expansion_search = max(self.header.expansion, wanted)
         exact = not self.header.expansion
-        found = self._index.search(vector, min(wanted, self.header.count), exact=exact, threads=1)
+        most = min(wanted, self.header.count)
+        found = self._index.search(quantized(vector), most, exact=exact, threads=1)
         return [int(key) for key in found.keys]
 
     def editable(self) -> Any:
@@ -185,7 +189,7 @@ def _write(path: Path, index: Any, header: Header) -> None:
     except RuntimeError as error:  # usearch's own word for a full disk
         raise OSError(str(error)) from error
     length = path.stat().st_size
-    if length != index.serialized_length:
+    if not _is_whole(path, header):
         raise OSError("the disk did not take all of it")
     told = msgspec.json.encode(header)
     checksum = zlib.crc32(told, _checksum(path, length))
@@ -194,6 +198,15 @@ def _write(path: Path, index: Any, header: Header) -> None:
         file.write(told + _TRAILER.pack(length, len(told), checksum) + _MAGIC)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _is_whole(path: Path, header: Header) -> bool:
+    index = new_index(header.dimensions)
+    try:
+        index.view(str(path))
+    except (RuntimeError, ValueError):
+        return False
+    return len(index) == header.count
 
 
 def _read_header(descriptor: int, *, whole: bool = True) -> tuple[Header, int]:
