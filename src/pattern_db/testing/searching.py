@@ -65,6 +65,12 @@ async def test_a_term_of_several_words_is_a_phrase(store: Store) -> None:
     assert set(await _found(store, "red-house")) == {"m1", "m3"}
 
 
+async def test_a_phrase_does_not_run_from_one_column_into_the_next(store: Store) -> None:
+    await add(store, agent("flux"), message("m1", speaker="Ada Red", content="house on a hill"))
+    assert await _found(store, "red house") == []
+    assert await _found(store, "ada red") == await _found(store, "house on") == ["m1"]
+
+
 async def test_words_are_found_in_any_form_case_and_with_any_accent(store: Store) -> None:
     await _said(store, m1="She was Running to the École", m2="zażółć", m3="日本語 テスト")
     for term in ("run", "RUNS", "ecole", "école", "E\u0301COLE"):

@@ -19,6 +19,9 @@ from .names import FOLD, WORDS, Schema, index_name, key_name, reference_name
 _MOST_INDEXED_DIMENSIONS = 4000
 _SURE_TO_FIT_CHARS = 100_000
 _TOKENS = "asciiword, word, numword, int, uint, float, sfloat, version, numhword, asciihword, hword"
+_BREAK = "0patternbreak0"
+"""A word between two columns that is taken out again: what is left are places that do not touch, so
+that no phrase runs from one column into the next."""
 _VECTORS = "embeddings"
 _SPACES = "embedding_spaces"
 _QUEUE = "embedding_queue"
@@ -159,15 +162,19 @@ class Builder:
             "scope tsvector := array_to_tsvector(ARRAY['@' || "
             "left(encode(sha256(convert_to(owner, 'UTF8')), 'hex'), 16)]); BEGIN "
             f"IF fits <= {_SURE_TO_FIT_CHARS} THEN "
-            f"RETURN to_tsvector({literal}::regconfig, cut) || scope; END IF; "
+            f"RETURN ts_delete(to_tsvector({literal}::regconfig, cut), '{_BREAK}') || scope; "
+            "END IF; "
             "LOOP BEGIN "
-            f"RETURN to_tsvector({literal}::regconfig, left(cut, fits)) || scope; "
+            f"RETURN ts_delete(to_tsvector({literal}::regconfig, left(cut, fits)), '{_BREAK}') "
+            "|| scope; "
             "EXCEPTION WHEN program_limit_exceeded THEN fits := fits / 2; END; END LOOP; "
             "END $body$"
         )
 
     def _words_column(self, text: TextIndex) -> str:
-        texts = " || ' ' || ".join(f"coalesce({quoted(column)}, '')" for column in text.columns)
+        texts = f" || ' {_BREAK} ' || ".join(
+            f"coalesce({quoted(column)}, '')" for column in text.columns
+        )
         found = f"{self._of('pattern_found')}({quoted(text.owner)}, {texts})"
         return f"{quoted(WORDS)} tsvector GENERATED ALWAYS AS ({found}) STORED"
 
