@@ -19,7 +19,7 @@ COMMON = [
 BUILD = "hatchling\neditables\n"
 
 
-EXTRAS = ["cohere", "fastembed", "ollama", "openai"]
+EXTRAS = ["cohere", "fastembed", "ollama", "openai", "postgres"]
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pytest
 import pattern_db
 from pattern_db import Agent, PatternDB
 from pattern_db.embeddings import EmbeddingProvider, create_provider
+
+from .rigs.postgres import Server as PostgresServer
 
 DATA = Path(os.environ.get("PATTERN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -104,3 +106,28 @@ class Shared:
 
     async def close(self) -> None:
         """Nothing: the session owns the model."""
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that starts when a test first asks for a database."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    url = postgres_server.database()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty database is, on each engine: for tests that hold for all."""
+    if request.param == "sqlite":
+        return str(tmp_path / "mind.db")
+    url: str = request.getfixturevalue("postgres")
+    return url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from .embeddings import create_provider
 from .embeddings.indexing import Indexer, Progress
 from .embeddings.provider import EmbeddingProvider
 from .engines.base import Capabilities, Store
-from .errors import ConfigError, SchemaVersionMismatch
+from .errors import ConfigError, MissingExtra, SchemaVersionMismatch
 from .ids import new_id
 from .migrations import MigrationRunner, MigrationStatus
 from .models import SYSTEM_ID, AuditRecord, SystemMetadata
@@ -251,10 +251,16 @@ def open(
 
 
 async def _connect(config: DatabaseConfig) -> Store:
-    if config.engine != "sqlite":
+    connect = _ENGINES.get(config.engine)
+    if connect is None:
         raise ConfigError(
-            f"This version opens SQLite files only, not {config.engine} URLs; give a path."
+            f"This version opens SQLite files and PostgreSQL servers, not {config.engine} URLs; "
+            "give a path or a postgresql:// URL."
         )
+    return await connect(config)
+
+
+async def _open_sqlite(config: DatabaseConfig) -> Store:
     from .engines.sqlite import SqliteStore
     from .engines.sqlite.connection import Options
 
@@ -268,6 +274,34 @@ async def _connect(config: DatabaseConfig) -> Store:
             strict=config.strict_mode,
         )
     )
+
+
+async def _open_postgres(config: DatabaseConfig) -> Store:
+    try:
+        from .engines.postgres import PostgresStore
+        from .engines.postgres.connection import Options
+    except ModuleNotFoundError as error:
+        raise MissingExtra("postgres", "A PostgreSQL database") from error
+
+    return await PostgresStore.connect(
+        Options(
+            url=config.url or "",
+            username=config.username,
+            password=config.password.reveal() if config.password else None,
+            database=config.database,
+            schema=config.namespace or "public",
+            durability=config.durability,
+            lock_timeout_s=config.busy_timeout_s,
+            statement_timeout_s=config.statement_timeout_s,
+            connections=config.connections,
+        )
+    )
+
+
+_ENGINES: dict[str, Callable[[DatabaseConfig], Awaitable[Store]]] = {
+    "sqlite": _open_sqlite,
+    "postgres": _open_postgres,
+}
 
 
 async def _migrate(runner: MigrationRunner, *, allowed: bool) -> None:

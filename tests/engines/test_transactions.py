@@ -1,4 +1,4 @@
-"""Transactions on SQLite: nested, cancelled, concurrent, and shared by group commit."""
+"""Transactions: nested, cancelled, concurrent, and shared by group commit."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ from pattern_db import (
 )
 from pattern_db.query import delete
 from tests.rigs.ticks import cancel_at, count_ticks
+
+
+@pytest.fixture
+def path(location: str) -> str:
+    return location
 
 
 async def test_a_transaction_keeps_everything_at_its_end(db: PatternDB) -> None:

@@ -42,7 +42,7 @@ async def init(
     was_there = existing(config)
     async with open_database(config) as db:
         status = await db.status()
-    where = status.storage.get("path", status.capabilities.engine)
+    where = _place(status)
     said = f"There is a database at {where} already" if was_there else f"Made a database at {where}"
     output.answer(
         options,
@@ -65,7 +65,8 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
     capabilities, storage = status.capabilities, status.storage
     model = status.embedding_model
     return [
-        ("database", storage.get("path")),
+        ("database", _place(status)),
+        ("namespace", storage.get("schema")),
         ("id", status.database_id),
         ("engine", f"{capabilities.engine} {capabilities.version}"),
         ("durable", "yes" if capabilities.durable else "no, a power cut may lose the last writes"),
@@ -87,6 +88,12 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             if number and table not in _INNER_TABLES
         ),
     ]
+
+
+def _place(status: Status) -> str:
+    """The file, or the name of the database on its server."""
+    storage = status.storage
+    return str(storage.get("path") or storage.get("database") or status.capabilities.engine)
 
 
 def _schema_sentence(schema: MigrationStatus) -> str:

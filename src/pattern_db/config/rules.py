@@ -55,7 +55,12 @@ _MODELS = frozenset({"local", "fastembed", "candle"}) | _CLOUD
 _NO_LOGIN = "is not for a database in a file; remove it, or give the URL of a server."
 _NO_REQUESTS = "is for openai, cohere and ollama; remove it, or choose one of them as provider."
 _NO_MODEL = "has no use with provider none; remove it, or choose a provider."
+_POOLED = _Use(
+    frozenset({"postgres"}), "is for a PostgreSQL server; remove it, or give the URL of one."
+)
 _USES = {
+    "database.connections": _POOLED,
+    "database.statement_timeout_s": _POOLED,
     "database.key": _Use(
         frozenset({"sqlite"}), "encrypts a SQLite file only; remove it, or use a SQLite file."
     ),

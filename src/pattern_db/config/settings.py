@@ -106,6 +106,15 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     ] = 5.0
     readers: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = _READERS
     """Reader threads of an embedded database; by default one a processor, between 2 and 4."""
+    connections: Annotated[
+        int, Meta(ge=2, le=1000, description="a whole number from 2 to 1000")
+    ] = 10
+    """The most connections to a PostgreSQL server that are open at once."""
+    statement_timeout_s: Annotated[
+        float, Meta(gt=0, le=86_400, description="a number of seconds above 0, to 86400")
+    ] = 60.0
+    """The longest that a PostgreSQL server may work on one statement, and that a transaction may
+    wait for its next one."""
     migrate: Annotated[bool, Meta(description="true or false")] = True
     """Run migrations when the database is opened."""
 

@@ -115,7 +115,7 @@ class Indexer:
 
     async def _taken(self) -> bool:
         """Make the provider's model the database's, if there is no vector yet."""
-        async with self._store.transaction():
+        async with self._store.transaction(alone=True):
             if await self._store.execute(_ANY_VECTOR):
                 return False
             space = await self._own_space(current=True)
@@ -389,7 +389,7 @@ class Indexer:
         What others wrote with the old model until now is embedded here, under the write lock; what
         they write later is refused, because their space is gone.
         """
-        async with self._store.transaction():
+        async with self._store.transaction(alone=True):
             await self._reembed_pass(space, 0, None, everything=False)
             writes = [self._naming(), _DROP_SPACE(space=space), _EMPTY_QUEUE()]
             await self._store.write(writes)

@@ -63,15 +63,18 @@ class DatabaseBackend(Protocol):
         """Run several writes as one: all are kept or none.
 
         Gives what ``execute`` would give for each. A statement whose ``expected`` count differs
-        raises ``Conflict`` and undoes all of them. Durable when it returns, as ``execute``.
+        raises ``Conflict`` and undoes all of them. Durable when it returns, as ``execute``. Without
+        statements it waits until the transactions that are open in this handle have ended.
         """
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[None]:
+    def transaction(self, *, alone: bool = False) -> AbstractAsyncContextManager[None]:
         """What this task does inside is kept at the end, or undone on an error or cancellation.
 
         Reads inside see the writes inside. Inside another one it is a savepoint. Tasks started
-        inside take part in it and must end before it does.
+        inside take part in it and must end before it does. A write that fails inside is undone, and
+        the rest goes on. What others commit meanwhile may show; with ``alone`` nobody else writes
+        while it is open.
         """
         ...
 

@@ -136,7 +136,7 @@ class Statement:
 
     def value(self, value: Any, encode: Callable[[Any], Any] | None = None) -> str:
         """A placeholder for a parameter or a fixed value."""
-        self.binders.append(_binder(value, encode))
+        self.binders.append(binder(value, encode))
         return self._placeholder
 
     def values(self, column: Column, value: Any) -> str:
@@ -166,7 +166,7 @@ class Statement:
 
     def ranked(self, column: Column) -> str:
         """The column, or its rank if it is an enum."""
-        return _rank(self.name(column), column) if column.ranks else self.name(column)
+        return rank(self.name(column), column) if column.ranks else self.name(column)
 
     def finish(self, sql: str, read: Any, *, writes: bool, bounded: bool) -> Compiled:
         """The compiled statement."""
@@ -176,7 +176,8 @@ class Statement:
         )
 
 
-def _binder(value: Any, encode: Callable[[Any], Any] | None) -> Binder:
+def binder(value: Any, encode: Callable[[Any], Any] | None) -> Binder:
+    """What gives a placeholder its value: a parameter or a fixed value, encoded."""
     if not isinstance(value, Param):
         fixed = value if encode is None or value is None else encode(value)
         return lambda _params: fixed
@@ -186,8 +187,9 @@ def _binder(value: Any, encode: Callable[[Any], Any] | None) -> Binder:
     return lambda params: None if (given := params[name]) is None else encode(given)
 
 
-def _rank(expression: str, column: Column) -> str:
-    cases = " ".join(f"WHEN '{value}' THEN {rank}" for rank, value in enumerate(column.ranks))
+def rank(expression: str, column: Column) -> str:
+    """The place of an enum's value among its members."""
+    cases = " ".join(f"WHEN '{value}' THEN {place}" for place, value in enumerate(column.ranks))
     return f"CASE {expression} {cases} END"
 
 
@@ -197,7 +199,7 @@ def _comparison(statement: Statement, part: Comparison) -> str:
         word = {"=": "IS", "!=": "IS NOT"}[part.operator] if column.nullable else part.operator
         return f"{statement.name(column)} {word} {statement.values(column, part.value)}"
     if column.ranks:
-        bound = _rank(statement.values(column, part.value), column)
+        bound = rank(statement.values(column, part.value), column)
         return f"{statement.ranked(column)} {part.operator} {bound}"
     return f"{statement.name(column)} {part.operator} {statement.values(column, part.value)}"
 

@@ -138,7 +138,7 @@ class MigrationRunner:
 
     async def _apply(self, migration: Migration, *, upwards: bool) -> None:
         try:
-            async with self._store.transaction():
+            async with self._store.transaction(alone=True):
                 done = any(r.version == migration.version for r in await self._applied())
                 if done != upwards:
                     await (self._up if upwards else self._down)(migration)

@@ -230,8 +230,8 @@ class SqliteStore:
 
     # transactions
 
-    def transaction(self) -> AbstractAsyncContextManager[None]:
-        """See ``DatabaseBackend.transaction``."""
+    def transaction(self, *, alone: bool = False) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
+        """See ``DatabaseBackend.transaction``; a file has one writer, so each is alone."""
         self._check_open()
         return _Scope(self)
 

@@ -1,0 +1,59 @@
+"""The command line on a PostgreSQL server: the same commands, another URL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Pattern
+
+
+@pytest.fixture(autouse=True)
+def server(postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("PATTERN_DATABASE__URL", postgres)
+    return postgres
+
+
+def test_a_memory_from_start_to_end(pattern: Pattern, tmp_path: Path) -> None:
+    assert pattern("init").code == 0
+    flux = pattern("agent", "create", "Flux", "--json").json["id"]
+    assert pattern("message", "add", "I moved to Oslo.").code == 0
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"role": "user", "content": "The garden needs water."}) + "\n")
+    assert pattern("import", "jsonl", log, "--agent", flux).code == 0
+    found = pattern("search", "who waters the gardens", "--json").json
+    assert found[0]["item"]["content"] == "The garden needs water."
+
+
+def test_status_names_the_database_and_never_the_login(
+    pattern: Pattern, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    monkeypatch.setenv("PATTERN_DATABASE__URL", server.replace("postgres@", "postgres:hunter2@"))
+    pattern("init")
+    shown = pattern("status")
+    assert shown.code == 0
+    assert "postgres 18" in shown.out
+    assert "test_" in shown.out
+    assert "hunter2" not in shown.out + pattern("config", "show").out
+
+
+def test_migrations_go_down_and_up(pattern: Pattern) -> None:
+    pattern("init")
+    assert pattern("db", "migrate", "--to", "0", "--yes").code == 0
+    assert "to apply" in pattern("db", "status").out
+    assert pattern("db", "migrate").code == 0
+    assert pattern("db", "vacuum").code == 0
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(
+    pattern: Pattern, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://me:hunter2@127.0.0.1:1/x?connect_timeout=2"
+    monkeypatch.setenv("PATTERN_DATABASE__URL", url)
+    ran = pattern("status")
+    assert ran.code not in (0, 2)
+    assert "cannot be reached" in ran.err
+    assert "hunter2" not in ran.err
+    assert len(ran.err.strip().splitlines()) == 1

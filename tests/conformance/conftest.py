@@ -1,0 +1,47 @@
+"""The engines that are proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pattern_db.engines.base import Store
+from pattern_db.engines.postgres import PostgresStore
+from pattern_db.engines.postgres.connection import Options as PostgresOptions
+from pattern_db.engines.sqlite import SqliteStore
+from pattern_db.engines.sqlite.connection import Options as SqliteOptions
+from pattern_db.testing import Subject
+
+pytest.register_assert_rewrite(
+    *(f"pattern_db.testing.{n}" for n in ("asking", "storing", "transacting", "searching"))
+)
+
+
+@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+    if request.param == "postgres":
+        return on_postgres(request.getfixturevalue("postgres"))
+    key = "correct horse" if request.param == "sqlite-encrypted" else None
+    options = SqliteOptions(path=str(tmp_path / "mind.db"), key=key)
+    return Subject(open=lambda: SqliteStore.connect(options), leaks=_held_writer)
+
+
+def on_postgres(url: str) -> Subject:
+    options = PostgresOptions(url=url, schema="tenant-1")
+
+    def open_transactions(store: Store) -> list[str]:
+        assert isinstance(store, PostgresStore)
+        sql = "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        with psycopg.connect(url) as connection:
+            held = [state for (state,) in connection.execute(sql).fetchall()]
+        return held + ["taken"] * store.pool.in_use
+
+    return Subject(open=lambda: PostgresStore.connect(options), leaks=open_transactions)
+
+
+def _held_writer(store: Store) -> list[str]:
+    assert isinstance(store, SqliteStore)
+    held = store._writer._held
+    return ["transaction"] if held is not None and not held.finished else []

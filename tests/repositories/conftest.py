@@ -1,0 +1,8 @@
+"""What repositories promise holds on every engine."""
+
+import pytest
+
+
+@pytest.fixture
+def path(location: str) -> str:
+    return location
