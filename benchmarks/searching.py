@@ -208,7 +208,7 @@ async def hybrid(rounds: int, *, agents: int, each: int) -> list[Result]:
         async def floor() -> float:
             with Stopwatch() as watch:
                 for question in asked:
-                    match = match_expression(question.split(), f"a{number}")
+                    match = match_expression(question.split(), [f"a{number}"])
                     connection.execute(sql, (match,)).fetchall()
             return watch.seconds / len(asked)
 

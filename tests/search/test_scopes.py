@@ -124,7 +124,7 @@ async def test_the_turns_beside_a_hit_are_those_of_its_own_agent(minded: Pattern
 async def test_turns_beside_are_offered_for_each_agent(
     minded: PatternDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "candidates_for", lambda _limit: 2)
+    monkeypatch.setattr(gathering, "candidates_for", lambda _options, _mode: 2)
     agents = [await minded.agents.create(name=name) for name in ("Flux", "Sol")]
     for agent in agents:
         await said(minded, agent, "Tea?", "Herring for lunch.", "Good.", "Rain.", "Snow.", "Fog.")

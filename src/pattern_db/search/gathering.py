@@ -30,8 +30,9 @@ CANDIDATES = 100
 """How many items each side offers for ranking at least."""
 CANDIDATES_A_HIT = 3
 """How many for each hit that is asked for, if that is more."""
-NEIGHBOURS_OF = 50
-"""For how many of the best candidates the turns beside them are offered too."""
+NEIGHBOURS_OF = 30
+"""For how many of the best of each side the turns beside them are offered too at least: for as many
+as hits are asked for, if that is more."""
 REACH = 2
 """How far beside, in turns."""
 NAMED_BY = 100
@@ -76,9 +77,10 @@ Thread = tuple[str, str | None]
 Scores = dict[str, float]
 
 
-def candidates_for(limit: int) -> int:
-    """How many items each side offers where so many hits are asked for."""
-    return max(CANDIDATES, CANDIDATES_A_HIT * limit)
+def candidates_for(options: SearchOptions, mode: Mode) -> int:
+    """How many items each side offers; twice as many where there is one side only."""
+    most = max(CANDIDATES, CANDIDATES_A_HIT * options.limit)
+    return most if mode == "hybrid" else 2 * most
 
 
 class Offered(msgspec.Struct, frozen=True, gc=False):
@@ -182,7 +184,7 @@ class Gatherer:
 
     async def _gather_turns(self, asked: Asked, found: Found) -> Vector | None:
         """Turns: found by text first, which tells who speaks."""
-        most = candidates_for(asked.options.limit)
+        most = candidates_for(asked.options, asked.mode)
         limit = NAMED_BY if asked.mode == "semantic" else most
         found.text = await self._by_words(asked, found, limit)
         found.offered = await self.read(asked, found, list(found.text))
@@ -199,7 +201,7 @@ class Gatherer:
     async def _gather_alone(self, asked: Asked, found: Found) -> Vector | None:
         """What stands alone: both sides at once."""
         vector = await self._vector(asked, ())
-        most = candidates_for(asked.options.limit)
+        most = candidates_for(asked.options, asked.mode)
         found.text, found.dense = await asyncio.gather(
             self._by_words(asked, found, 0 if asked.mode == "semantic" else most),
             self._by_meaning(asked, found, vector),
@@ -236,7 +238,7 @@ class Gatherer:
                 found.table,
                 vector,
                 space=self._space,
-                limit=candidates_for(asked.options.limit),
+                limit=candidates_for(asked.options, asked.mode),
                 **_scope(asked, found),
             )
         )
@@ -267,7 +269,9 @@ class Gatherer:
         """Offer the turns beside the best candidates too."""
         known = {(turn.thread, turn.ordinal) for turn in found.offered.values()}
         wanted: dict[str | None, list[tuple[str, int]]] = {}
-        for agent_id, conversation, ordinal in _beside(found):
+        for agent_id, conversation, ordinal in _beside(
+            found, max(NEIGHBOURS_OF, asked.options.limit)
+        ):
             if ((agent_id, conversation), ordinal) not in known:
                 wanted.setdefault(conversation, []).append((agent_id, ordinal))
         alone = wanted.pop(None, [])
@@ -348,10 +352,10 @@ def _speakers(found: Found) -> list[str]:
     return list(dict.fromkeys(speaker for speaker in spoken if speaker))
 
 
-def _beside(found: Found) -> set[tuple[str, str | None, int]]:
+def _beside(found: Found, most: int) -> set[tuple[str, str | None, int]]:
     """The places beside the best candidates."""
-    best = sorted(found.text, key=found.text.__getitem__, reverse=True)[:NEIGHBOURS_OF]
-    best += sorted(found.dense, key=found.dense.__getitem__, reverse=True)[:NEIGHBOURS_OF]
+    best = sorted(found.text, key=found.text.__getitem__, reverse=True)[:most]
+    best += sorted(found.dense, key=found.dense.__getitem__, reverse=True)[:most]
     return {
         (*turn.thread, ordinal)
         for id in best

@@ -117,7 +117,7 @@ class Searcher:
 
         return await diversity.choose(
             self._store,
-            ranked[: candidates_for(options.limit)],
+            ranked[: candidates_for(options, options.mode)],
             space=self._indexer.space,
             earlier={kind: of_kind.earlier for kind, of_kind in found.items()},
             diversity=options.diversity,
