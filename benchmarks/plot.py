@@ -1,7 +1,7 @@
 """Draw results. Needs matplotlib, which ``peers.py`` puts into an environment of its own.
 
 python benchmarks/plot.py peers OUT RESULTS.json
-python benchmarks/plot.py growth OUT CURVE.json …     # each a list of {"n": …, "p50_ms": …}
+python benchmarks/plot.py growth OUT RESULTS.json     # of benchmarks/growth.py
 """
 
 from __future__ import annotations
@@ -60,19 +60,26 @@ def _panel(axis: plt.Axes, work: peers_table.Work, products: dict[str, Any]) -> 
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def growth(curves: dict[str, list[dict[str, float]]]) -> plt.Figure:
+def growth(measured: dict[str, Any]) -> plt.Figure:
     """Time against size, both on log scales: a straight line of slope one is linear."""
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, points in curves.items():
-        ordered = sorted(points, key=lambda point: point["n"])
-        axis.plot([p["n"] for p in ordered], [p["p50_ms"] for p in ordered], "o-", label=name)
+    points = measured["results"]
+    sizes = [point["vectors"] for point in points]
+    axis.plot(sizes, [p["p50_ms"] for p in points], "o-", color=OURS, label="pattern-db")
+    axis.plot(
+        sizes,
+        [p["floor_p50_ms"] for p in points],
+        "o-",
+        color=OTHERS,
+        label="numpy (to 10,000), usearch alone (above)",
+    )
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xlabel("items")
-    axis.set_ylabel("p50, ms")
+    axis.set_xlabel("vectors of one agent, 384 dimensions")
+    axis.set_ylabel("ten nearest, p50, ms")
     axis.xaxis.set_major_formatter(LABELS)
     axis.yaxis.set_major_formatter(LABELS)
-    axis.yaxis.set_minor_formatter(LABELS)
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(visible=True, which="major", alpha=0.3)
     axis.legend()
     return figure
@@ -82,16 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=["peers", "growth"])
     parser.add_argument("out", type=Path, help="a picture: .svg or .png")
-    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("source", type=Path, help="a file of results")
     arguments = parser.parse_args()
     mpl.rcParams["svg.hashsalt"] = "pattern-db"  # equal results draw equal files
-    read = {path.stem: json.loads(path.read_text("utf-8")) for path in arguments.sources}
-    if arguments.kind == "peers":
-        if len(read) != 1:
-            parser.error("peers takes one file of results.")
-        figure = peers(next(iter(read.values())))
-    else:
-        figure = growth(read)
+    measured = json.loads(arguments.source.read_text("utf-8"))
+    figure = {"peers": peers, "growth": growth}[arguments.kind](measured)
     metadata = {"Date": None} if arguments.out.suffix == ".svg" else None
     figure.savefig(arguments.out, metadata=metadata)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Ours(workload.Peer):
     notes = (
         "the whole collection is one agent in a database of its own",
         "items also go into a full-text index, in the same transaction",
-        "bulk: a thousand tasks of archival.create at a time",
+        "bulk: archival.create_many",
         "messages: a database without embeddings, as SQLiteSession has none",
     )
 
@@ -62,14 +62,15 @@ class Ours(workload.Peer):
         return await pattern_db.open(self.folder / name, embeddings=embeddings)
 
     async def bulk(self, items: Sequence[workload.Item]) -> None:
-        await asyncio.gather(*(self.add(item) for item in items))
+        for agent, given in groupby(items, key=lambda item: item.agent):
+            entries = [{"id": item.id, "content": item.text} for item in given]
+            await self.db.archival.create_many(agent, entries)
 
     async def prepare(self) -> None:
         for start in range(0, len(self.data.stored), workload.SLICE):
             items = self.data.stored[start : start + workload.SLICE]
-            await asyncio.gather(
-                *(self.one.archival.create("flux", item.text, id=item.id) for item in items)
-            )
+            entries = [{"id": item.id, "content": item.text} for item in items]
+            await self.one.archival.create_many("flux", entries)
 
     async def add(self, item: workload.Item) -> None:
         await self.db.archival.create(item.agent, item.text, id=item.id)
