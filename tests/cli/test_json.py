@@ -87,6 +87,7 @@ def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
     yield run("status")
     yield run("db status")
     yield run("db migrate")
+    yield run("db optimize")
     yield run("db vacuum")
     yield run("db reembed", "--embeddings", "local")
     yield run("memory delete", block["id"])

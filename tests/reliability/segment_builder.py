@@ -46,7 +46,7 @@ def tell_before(owner: Any, name: str, phase: str) -> None:
 
 
 async def main(path: str) -> None:
-    make_small(graph=True)
+    make_small()
     segment.new_index(DIMENSIONS)  # imports what takes long, so that work is what is killed
     cycle = os.environ["ACKPIPE_CYCLE"]
     async with pattern_db.open(path, embeddings=Spread()) as db:

@@ -31,14 +31,14 @@ MESSAGES = table_of(Message)
 Hits = list[tuple[str, float]]
 
 
-def make_small(change: Callable[[Any, str, Any], None] = setattr, *, graph: bool = False) -> None:
-    """Make scopes of a few rows large; their segments are searched exactly, unless ``graph``."""
+def make_small(change: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Make scopes of a few rows large. Their segments are searched whole: a graph of so few
+    dimensions does not reach every row, which is not a loss."""
     change(index, "EXACT_ROWS", LARGE)
     change(index, "_PAUSE_S", 0.0)
     change(index, "_PAUSE_AFTER_FAILURE_S", 0.0)
     change(building, "_ADD_ROWS", 16)
-    if not graph:
-        change(calibration, "EXPANSIONS", ())
+    change(calibration, "EXPANSIONS", ())
 
 
 class Spread:

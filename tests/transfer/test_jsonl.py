@@ -44,8 +44,8 @@ async def test_lines_of_the_openai_api_become_messages_with_tool_calls(
     assert (await db.messages.batches.require(call.batch_id)).status is BatchStatus.COMPLETE
     assert [m.created_at for m in (asked, call, answer)] == [BEGAN] * 3
     assert (last.created_at, last.source) == (BEGAN.replace(second=5), "jsonl")
-    hits = await db.search(agent.id, "rain", mode="keyword", limit=1)
-    assert hits[0].item.id == answer.id
+    hits = await db.search(agent.id, "rain", mode="keyword")
+    assert answer.id in {hit.item.id for hit in hits}
 
 
 async def test_lines_name_their_conversation_by_id_or_title(db: PatternDB, tmp_path: Path) -> None:
