@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dates import MONTHS, Moment, Span, closeness
-from .language import GAP, MAX_CHARS, WORD, beginnings, fold, stem, stems
+from .language import GAP, MAX_CHARS, WORD, beginnings, fold, stem
 from .question import (
     ASKING_WORDS,
     Question,
@@ -57,7 +57,6 @@ __all__ = [
     "analyze",
     "match_terms",
     "rank",
-    "stems",
     "without_names",
 ]
 
