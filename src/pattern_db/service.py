@@ -26,9 +26,11 @@ from .repositories import (
     Archival,
     Context,
     Conversations,
+    Episodes,
     Groups,
     Memory,
     Messages,
+    Patterns,
     ToolCalls,
     Users,
 )
@@ -87,15 +89,18 @@ class PatternDB:
         self.conversations = Conversations(context)
         self.messages = Messages(context)
         self.tool_calls = ToolCalls(context)
+        self.episodes = Episodes(context)
+        self.patterns = Patterns(context)
 
     async def search(self, agent_id: str | Sequence[str], query: str, **options: Any) -> list[Hit]:
         """What an agent, or one of several, knows that answers a question best, best first.
 
         ``agent_id`` is an id or a list of them; ``hit.item.agent_id`` says whose a hit is. Options:
-        ``kinds`` ("message", "memory", "archival"), ``limit`` (10), ``mode`` ("hybrid", "semantic",
-        "keyword"), ``roles``, ``speakers`` (in any case), ``since`` (inclusive), ``until``
-        (exclusive), ``tags`` (all of them, in ``metadata["tags"]``), ``metadata`` (values at these
-        keys, or ``{"$gte": 4}``: $eq $ne $gt $gte $lt $lte $in), ``conversation_id``,
+        ``kinds`` ("message", "memory", "archival", "episode"), ``limit`` (10), ``mode`` ("hybrid",
+        "semantic", "keyword"), ``roles``, ``speakers`` (in any case), ``since`` (inclusive),
+        ``until`` (exclusive), ``tags`` (all of them, an episode's or in ``metadata["tags"]``),
+        ``metadata`` (values at these keys, or ``{"$gte": 4}``: $eq $ne $gt $gte $lt $lte $in),
+        ``conversation_id``, ``domain``, ``task_type`` and ``outcome`` (of episodes),
         ``include_archived`` (True), ``as_of`` (a time: what was known then, memory blocks with
         their text of then), ``diversity`` (0…1: how much hits shall differ from each other; then
         they come as they are chosen, not by score). A filter finds only what has the field it asks

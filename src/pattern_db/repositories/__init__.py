@@ -2,9 +2,13 @@
 
 from .archival import Archival
 from .conversations import Conversations
+from .episode_lists import Placed
+from .episodes import Episodes
 from .memory import Memory, SharedMemory
 from .messages import Messages
+from .patterns import Patterns, Recommendation, Recommendations
 from .people import Agents, Groups, Users, UserWithAgents
+from .recording import Recording
 from .repository import Context
 from .tool_calls import ToolCalls
 
@@ -13,9 +17,15 @@ __all__ = [
     "Archival",
     "Context",
     "Conversations",
+    "Episodes",
     "Groups",
     "Memory",
     "Messages",
+    "Patterns",
+    "Placed",
+    "Recommendation",
+    "Recommendations",
+    "Recording",
     "SharedMemory",
     "ToolCalls",
     "UserWithAgents",
