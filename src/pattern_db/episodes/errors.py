@@ -33,7 +33,8 @@ class Remedy(msgspec.Struct, frozen=True):
     """What to do after an error; ``tool`` is ``None`` where runs ended there.
 
     ``times`` and ``resolved`` count what was done after errors of this signature: how often, and how
-    often the tool that had failed worked later in the run; ``episodes`` are some of those runs.
+    often the tool that had failed worked later in the run; ``episodes`` are some of those runs,
+    ``patterns`` the known resolutions that it is.
     """
 
     tool: str | None
@@ -41,6 +42,7 @@ class Remedy(msgspec.Struct, frozen=True):
     times: int = 0
     resolved: int = 0
     episodes: list[str] = []
+    patterns: list[str] = []
 
 
 def remedies(

@@ -43,13 +43,14 @@ class Next(msgspec.Struct, frozen=True):
     """A tool that may come next; ``probability`` is among all that may.
 
     ``times`` counts the places of stored runs that say so, ``episodes`` are those runs, the ones
-    that say most first.
+    that say most first, ``patterns`` the known sequences that the tool would complete.
     """
 
     tool: str
     probability: float
     times: int = 0
     episodes: list[str] = []
+    patterns: list[str] = []
 
 
 class _Place(msgspec.Struct, gc=False):

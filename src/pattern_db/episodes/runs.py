@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models import OutcomeKind
 from ..search.words import telling_words
 
 if TYPE_CHECKING:
@@ -27,22 +28,29 @@ Floats: TypeAlias = NDArray[np.float64]
 SHARPNESS = 8.0
 """How much more a nearer task counts: one that is less alike by x weighs exp(-8 x) as much."""
 
+_SUCCEEDED: dict[OutcomeKind | None, bool] = {OutcomeKind.SUCCESS: True, OutcomeKind.FAILURE: False}
+
 
 class Run(msgspec.Struct, frozen=True, gc=False):
     """One episode as advice reads it.
 
-    ``tools`` has the tool of every step that used one, in order. ``succeeded`` is ``None`` while it
-    goes on. ``needed`` are the tools that its task was found to need, ``None`` where nobody said.
-    ``vector`` is that of the task, of unit length, if it has one.
+    ``tools`` has the tool of every step that used one, in order. ``needed`` are the tools that its
+    task was found to need, ``None`` where nobody said. ``vector`` is that of the task, of unit
+    length, if it has one.
     """
 
     id: str
     task: str
     tools: tuple[str, ...] = ()
-    succeeded: bool | None = None
+    outcome: OutcomeKind | None = None
     agent_id: str | None = None
     needed: frozenset[str] | None = None
     vector: Vector | None = None
+
+    @property
+    def succeeded(self) -> bool | None:
+        """``None`` for one that goes on, was given up, or did some of its task."""
+        return _SUCCEEDED.get(self.outcome)
 
 
 def path_of(tools: Sequence[str]) -> tuple[str, ...]:
@@ -54,7 +62,7 @@ class Likeness:
     """How alike the tasks of some runs are, in 0…1.
 
     The mean of the cosine of their vectors (0 at least) and the cosine of their words, weighted by
-    log((n + 1) / (df + ½)) over these runs; without vectors the latter alone.
+    log((n + 1) / (df + ½)) over these runs; where one of two has no vector the latter alone.
     """
 
     def __init__(self, runs: Sequence[Run]):
@@ -63,9 +71,10 @@ class Likeness:
         of = len(runs) + 1
         self._weight = {word: math.log(of / (n + 0.5)) ** 2 for word, n in spread.items()}
         self._length = np.sqrt([self._sum(words) for words in self._words])
-        given = [run.vector for run in runs]
-        whole = bool(given) and all(vector is not None for vector in given)
-        self._vectors = np.array(given) if whole else None
+        self._known = np.array([run.vector is not None for run in runs], dtype=np.bool_)
+        given = next((run.vector for run in runs if run.vector is not None), np.zeros(1))
+        none = np.zeros(len(given), np.float32)
+        self._vectors = np.array([none if run.vector is None else run.vector for run in runs])
 
     def _sum(self, words: frozenset[str]) -> float:
         return sum(map(self._weight.__getitem__, words))
@@ -76,11 +85,10 @@ class Likeness:
         shared = np.array([self._sum(own & words) for words in self._words])
         lengths = self._length * self._length[place]
         cosine: Floats = shared / np.where(lengths > 0, lengths, 1.0)
-        if self._vectors is None:
+        if not self._known[place]:
             return cosine
         near = np.clip(self._vectors @ self._vectors[place], 0.0, 1.0)
-        alike: Floats = (near + cosine) / 2
-        return alike
+        return np.where(self._known, (near + cosine) / 2, cosine)
 
     def all(self) -> Floats:
         """The likeness of every run to every other."""

@@ -34,9 +34,9 @@ from ..query import Added, Bound, Get, Insert, delete, param, select, update
 from ..schema import columns_of, table_of
 from ..search import Hit, SearchOptions
 from ..validation import check_id, parse_time
+from .advice import Advice
 from .checkpoints import Checkpoints
 from .completing import Completion
-from .episode_lists import EpisodeLists
 from .episode_values import (
     MAX_EPISODE_BYTES,
     MAX_STEPS,
@@ -71,7 +71,7 @@ _UNFOUNDED = delete(Pattern).where(NotInQuery("id", select(PatternEvidence), "pa
 _ATTEMPTS, _ALONE_AFTER = 20, 2
 
 
-class Episodes(EpisodeLists):
+class Episodes(Advice):
     """The episodes of agents."""
 
     model = Episode
