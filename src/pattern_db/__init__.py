@@ -89,11 +89,13 @@ from .models import (
     User,
 )
 from .repositories import (
+    EpisodeMetrics,
     Placed,
     Recommendation,
     Recommendations,
     Recording,
     SharedMemory,
+    ToolMetrics,
     UserWithAgents,
 )
 from .search import Hit
@@ -133,6 +135,7 @@ __all__ = [
     "EmbeddingModelMismatch",
     "EmbeddingProvider",
     "Episode",
+    "EpisodeMetrics",
     "EpisodeRelationship",
     "EpisodeStatus",
     "EpisodeSummary",
@@ -186,6 +189,7 @@ __all__ = [
     "TestingStrategy",
     "ToolCall",
     "ToolCallRecord",
+    "ToolMetrics",
     "ToolResponse",
     "ToolSequence",
     "Unsupported",

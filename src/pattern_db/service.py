@@ -31,6 +31,7 @@ from .repositories import (
     Memory,
     Messages,
     Patterns,
+    Policy,
     ToolCalls,
     Users,
 )
@@ -80,7 +81,8 @@ class PatternDB:
         self.embeddings = indexer
         self._metadata = metadata
         self._searcher = Searcher(store, indexer, clock)
-        context = Context(store, indexer, self._searcher, clock)
+        policy = Policy(config.database.max_episodes, config.database.max_episode_age_days)
+        context = Context(store, indexer, self._searcher, clock, policy)
         self.users = Users(context)
         self.agents = Agents(context)
         self.groups = Groups(context)

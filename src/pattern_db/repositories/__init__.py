@@ -6,10 +6,11 @@ from .episode_lists import Placed
 from .episodes import Episodes
 from .memory import Memory, SharedMemory
 from .messages import Messages
+from .metrics import EpisodeMetrics, ToolMetrics
 from .patterns import Patterns, Recommendation, Recommendations
 from .people import Agents, Groups, Users, UserWithAgents
 from .recording import Recording
-from .repository import Context
+from .repository import Context, Policy
 from .tool_calls import ToolCalls
 
 __all__ = [
@@ -17,17 +18,20 @@ __all__ = [
     "Archival",
     "Context",
     "Conversations",
+    "EpisodeMetrics",
     "Episodes",
     "Groups",
     "Memory",
     "Messages",
     "Patterns",
     "Placed",
+    "Policy",
     "Recommendation",
     "Recommendations",
     "Recording",
     "SharedMemory",
     "ToolCalls",
+    "ToolMetrics",
     "UserWithAgents",
     "Users",
 ]

@@ -17,6 +17,7 @@ from ..schema import columns_of
 from ..validation import check_enum, check_id, check_limit, check_text, check_time
 from .completing import temporal_key
 from .episode_values import MAX_STEPS, tags_of
+from .metrics import EpisodeMetrics, metrics_of
 from .repository import DEFAULT_LIMIT, Repository
 
 _E, _K, _S = columns_of(Episode), columns_of(SpatiotemporalKey), columns_of(Step)
@@ -134,6 +135,28 @@ class EpisodeLists(Repository[Episode]):
             for key in keys
             if key.episode_id in found
         ]
+
+    async def metrics(
+        self,
+        agent_id: str | None = None,
+        *,
+        domain: str | None = None,
+        task_type: TaskType | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 1000,
+    ) -> EpisodeMetrics:
+        """How the latest of these episodes and their tools went."""
+        latest = await self.list(
+            agent_id,
+            domain=domain,
+            task_type=task_type,
+            since=since,
+            until=until,
+            limit=limit,
+            newest_first=True,
+        )
+        return await metrics_of(self._store, latest)
 
     async def many(self, ids: builtins.list[str]) -> dict[str, Episode]:
         """The episodes of these ids that are there, by id."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from ..embeddings.indexing import Mode
 from ..episodes import summary
 from ..errors import AlreadyExists, Conflict, InvalidValue, LimitExceeded, QueryFailed
-from ..filters import NotInQuery
 from ..ids import new_id
 from ..models import (
     Abstained,
@@ -24,19 +21,17 @@ from ..models import (
     Failure,
     Json,
     Outcome,
-    Pattern,
-    PatternEvidence,
     ResultKind,
     Step,
     TaskType,
 )
-from ..query import Added, Bound, Get, Insert, delete, param, select, update
+from ..query import Added, Get, Insert, param, update
 from ..schema import columns_of, table_of
 from ..search import Hit, SearchOptions
 from ..validation import check_id, parse_time
 from .advice import Advice
 from .checkpoints import Checkpoints
-from .completing import Completion
+from .episode_changes import EpisodeChanges
 from .episode_values import (
     MAX_EPISODE_BYTES,
     MAX_STEPS,
@@ -51,8 +46,9 @@ from .episode_values import (
 from .experienced import experienced
 from .recording import Recording
 from .relationships import Relationships
-from .repository import Context, given, pause, retried
+from .repository import Context, pause
 from .retention import Retention
+from .trajectories import Progress, Trajectories
 
 _E = columns_of(Episode)
 _APPEND = update(
@@ -66,12 +62,10 @@ _APPEND = update(
 )
 _ADD_STEP = Insert(table_of(Step))
 _SUMMARY = Get(table_of(EpisodeSummary))
-_FORGET = delete(PatternEvidence).where(columns_of(PatternEvidence).episode_id == param("id"))
-_UNFOUNDED = delete(Pattern).where(NotInQuery("id", select(PatternEvidence), "pattern_id"))
 _ATTEMPTS, _ALONE_AFTER = 20, 2
 
 
-class Episodes(Advice):
+class Episodes(EpisodeChanges, Advice):
     """The episodes of agents."""
 
     model = Episode
@@ -79,10 +73,10 @@ class Episodes(Advice):
 
     def __init__(self, context: Context):
         super().__init__(context)
-        self._completion = Completion(context)
         self.retention = Retention(context)
         self.relationships = Relationships(context)
         self.checkpoints = Checkpoints(context)
+        self._trajectories = Trajectories(context, self)
 
     # recording
 
@@ -297,6 +291,27 @@ class Episodes(Advice):
             msgspec.structs.replace(episode, searchable=summary.searchable_text(episode, ()))
         )
 
+    async def import_many(
+        self,
+        agent_id: str,
+        trajectories: Iterable[Mapping[str, Any]],
+        *,
+        embed: Mode | None = None,
+        progress: Progress | None = None,
+    ) -> builtins.list[Episode]:
+        """Take in episodes that have ended elsewhere; gives those that were not there yet.
+
+        Each is a dict of what ``start`` takes, its ``steps`` (dicts of what ``step`` takes), its
+        ``outcome``, perhaps ``completed_at``, and an ``id`` or a ``key`` of its own that an id is
+        made of: importing twice changes nothing. Each is one durable write, learned from as
+        ``complete`` does. All are checked before the first is written.
+        """
+        written = await self._trajectories.take_in(
+            agent_id, trajectories, embed=embed, progress=progress
+        )
+        self._wake(embed)
+        return written
+
     # reading
 
     async def steps(
@@ -325,117 +340,6 @@ class Episodes(Advice):
         if agent_id is not None:
             return await searcher.search(agent_id, query, asked)
         return await searcher.among(await experienced(self._store), query, asked)
-
-    # changing
-
-    async def update(
-        self,
-        id: str,
-        *,
-        task: str | UnsetType = UNSET,
-        context: str | Json | None | UnsetType = UNSET,
-        language: str | None | UnsetType = UNSET,
-        framework: str | None | UnsetType = UNSET,
-        complexity: Complexity | str | UnsetType = UNSET,
-        tags: Sequence[str] | UnsetType = UNSET,
-        metadata: Json | UnsetType = UNSET,
-    ) -> Episode:
-        """Change what is said of an episode; its domain and type are fixed, as its index is.
-
-        ``tags=[]`` removes all tags. Raises ``NotFound``.
-        """
-        changes = given(
-            task=task,
-            context=context,
-            language=language,
-            framework=framework,
-            complexity=complexity,
-            tags=tags,
-            metadata=metadata,
-        )
-        for name, check in (("task", task_of), ("context", context_of), ("tags", tags_of)):
-            if name in changes:
-                changes[name] = check(changes[name])
-        after: Episode = await retried(partial(self._update, id, changes), self.entity)
-        self._wake(None)
-        return after
-
-    async def _update(self, id: str, changes: Json) -> Episode:
-        before = await self.require(id)
-        after: Episode = self._changed(before, {**changes, "version": before.version + 1})
-        steps = await self._completion.steps_of(id) if before.completed_at else ()
-        after = msgspec.structs.replace(after, searchable=summary.searchable_text(after, steps))
-        vectors = [] if after.task == before.task else await self._indexer.writes_for([after])
-        await self._store.write([self._saving(before, after, [*changes, "searchable"]), *vectors])
-        return after
-
-    def _saving(self, before: Episode, after: Episode, changed: Sequence[str]) -> Bound:
-        touched = [*dict.fromkeys([*changed, "version", "updated_at"])]
-        statement = self.queries.update(touched, guards=["version", "is_active"])
-        values = {name: getattr(after, name) for name in touched}
-        seen = {"seen_version": before.version, "seen_is_active": before.is_active}
-        return statement(id=after.id, **seen, **values).expect(1)
-
-    async def archive(self, id: str) -> Episode:
-        """Put an episode away: it takes no steps any more, and is still found. Idempotent."""
-        return await retried(partial(self._archive, id), self.entity)
-
-    async def _archive(self, id: str) -> Episode:
-        before = await self.require(id)
-        if before.status is EpisodeStatus.ARCHIVED:
-            return before
-        return await self._move(before, EpisodeStatus.ARCHIVED, before.status)
-
-    async def unarchive(self, id: str) -> Episode:
-        """Undo ``archive``: the status is what it was before."""
-        return await retried(partial(self._unarchive, id), self.entity)
-
-    async def _unarchive(self, id: str) -> Episode:
-        before = await self.require(id)
-        if before.archived_from is None:
-            return before
-        return await self._move(before, before.archived_from, None)
-
-    async def _move(
-        self, before: Episode, status: EpisodeStatus, archived_from: EpisodeStatus | None
-    ) -> Episode:
-        changes = {"status": status, "archived_from": archived_from}
-        after: Episode = self._changed(before, {**changes, "version": before.version + 1})
-        await self._store.write([self._saving(before, after, [*changes])])
-        return after
-
-    async def _deactivate(self, id: str) -> None:
-        await retried(partial(self._set_active, id, active=False), self.entity)
-
-    async def _reactivate(self, found: Episode) -> Episode:
-        after = await retried(partial(self._set_active, found.id, active=True), self.entity)
-        self._wake(None)
-        return after
-
-    async def _set_active(self, id: str, *, active: bool) -> Episode:
-        before = await self.require(id, include_deleted=True)
-        changes = {"is_active": active, "version": before.version + 1}
-        after: Episode = self._changed(before, changes)
-        vectors = (
-            await self._indexer.writes_for([after])
-            if active
-            else self._indexer.removals_for(before)
-        )
-        await self._store.write([self._saving(before, after, ["is_active"]), *vectors])
-        return after
-
-    def _purges(self, found: Episode) -> builtins.list[Bound]:
-        """Patterns that no other episode shows hold its words, and go with it."""
-        return [
-            *self._indexer.removals_for(found),
-            _FORGET(id=found.id),
-            self.queries.purge(id=found.id),
-            _UNFOUNDED(),
-        ]
-
-    def _wake(self, embed: Mode | None) -> None:
-        if (embed or self._indexer.mode) == "queued":
-            self._indexer.wake()
 
 
 _KEPT = (

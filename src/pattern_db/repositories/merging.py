@@ -11,9 +11,10 @@ import msgspec
 from ..engines.base import Store
 from ..episodes.extraction import Lesson, content_key
 from ..episodes.statistics import shrunk_rate, wilson_lower
+from ..filters import NotInQuery
 from ..ids import new_id
 from ..models import Episode, OutcomeKind, Pattern, PatternEvidence, PatternKind
-from ..query import Bound, Insert, param, select, update
+from ..query import Bound, Insert, delete, param, select, update
 from ..schema import columns_of, table_of
 from ..validation import build
 
@@ -31,6 +32,8 @@ _COUNTS = (
     "version",
 )
 _COUNT = update(Pattern, *_COUNTS).where(_P.id == param("id"), _P.version == param("seen"))
+UNFOUNDED = delete(Pattern).where(NotInQuery("id", select(PatternEvidence), "pattern_id"))
+"""Patterns that no evidence is left of: they hold the words of what was purged, and go with it."""
 _WELL = (OutcomeKind.SUCCESS, OutcomeKind.PARTIAL)
 
 
@@ -102,7 +105,7 @@ def _counted(
         success_rate=shrunk_rate(successes, successes + failures, base_rate),
         confidence=wilson_lower(successes, successes + failures),
         mean_latency_ms=_mean(before, lesson.latency_ms),
-        updated_at=now,
+        updated_at=max(now, before.updated_at),
         version=before.version + 1,
     )
 
