@@ -54,6 +54,7 @@ def remedies(
     evidence: int = 5,
 ) -> list[Remedy]:
     """What was done after errors, the likeliest first, ties by name. Of no incident nothing."""
+
     def near(incident: Incident) -> bool:
         return domain is None or incident.domain == domain
 

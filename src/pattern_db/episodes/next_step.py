@@ -151,7 +151,9 @@ def _back_off(
     chance = dict.fromkeys(counts, 1 / max(len(counts), 1))
     for k in range(ORDER + 1):
         if k:
-            counts = Counter(p.tool for p in places if (p.agreed >= k if k <= len(path) else p.began))
+            counts = Counter(
+                p.tool for p in places if (p.agreed >= k if k <= len(path) else p.began)
+            )
         of = counts.total() + KAPPA
         chance = {tool: (counts[tool] + KAPPA * p) / of for tool, p in chance.items()}
     return chance

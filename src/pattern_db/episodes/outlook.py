@@ -86,7 +86,9 @@ def _pieces(path: Sequence[str]) -> set[tuple[str | None, ...]]:
 
 def _rows(bags: Sequence[Mapping[object, float]]) -> Floats:
     """A row of unit length (or of zeros) a bag, a column a feature."""
-    column = {feature: number for number, feature in enumerate(dict.fromkeys(f for b in bags for f in b))}
+    column = {
+        feature: number for number, feature in enumerate(dict.fromkeys(f for b in bags for f in b))
+    }
     rows = np.zeros((len(bags), max(len(column), 1)))
     for number, bag in enumerate(bags):
         for feature, value in bag.items():

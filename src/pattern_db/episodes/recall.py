@@ -53,7 +53,7 @@ def _weights(runs: Sequence[Run], likeness: Floats, nearest: Sequence[int]) -> F
     near *= [OF_FAILED if run.succeeded is False else 1.0 for run in runs]
     typical = np.array([float(run.succeeded is True) for run in runs])
     if not typical.any():
-        return near / near.sum()
+        return near / float(near.sum())
     weights: Floats = (1 - TYPICAL) * near / near.sum() + TYPICAL * typical / typical.sum()
     return weights
 

@@ -239,7 +239,7 @@ class Advice(EpisodeLists):
         keys = {
             next.tool: content_key(ToolSequence([*last, next.tool]), episode.domain)
             for next in ranked
-            if len(last) == 2  # noqa: PLR2004
+            if len(last) == 2
         }
         known = await self._known(keys.values())
         return Answer(

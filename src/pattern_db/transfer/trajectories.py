@@ -24,6 +24,7 @@ from .trajectory_formats import (
     from_swe_agent,
     from_tau,
     from_tau2,
+    object_in,
 )
 
 FORMATS: dict[str, Callable[[Found], Trajectory]] = {
@@ -138,23 +139,15 @@ def _simulations(source: Source, value: Json) -> Iterator[Found]:
     """The simulations of a τ²-bench file, with what it says of their tasks, domain and agent."""
     tasks = value.get("tasks") or []
     by_id = {str(task.get("id")): task for task in tasks if isinstance(task, dict)}
-    info = value.get("info") if isinstance(value.get("info"), dict) else {}
     shared = {
         "tasks": by_id,
-        "domain": _inside(info, "environment_info", "domain_name"),
-        "agent": _inside(info, "agent_info", "llm"),
+        "domain": object_in(value, "info", "environment_info").get("domain_name"),
+        "agent": object_in(value, "info", "agent_info").get("llm"),
     }
     simulations = source.expect(list, value["simulations"], "`simulations`", "the runs")
     for number, each in enumerate(simulations, 1):
         place = f"simulation {number}"
         yield Found(source, place, source.expect(dict, each, place, "the run"), shared)
-
-
-def _inside(value: Json, *keys: str) -> Any:
-    found: Any = value
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
 
 
 def _run(found: Found, format: str | None) -> Trajectory:

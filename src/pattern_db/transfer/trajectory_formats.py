@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
@@ -17,6 +18,7 @@ from pattern_db.models import Json
 from pattern_db.repositories.episode_values import MAX_RESULT_CHARS, MAX_TASK_CHARS
 
 from .reading import Source
+from .times import moment
 
 NEEDED = "needed_tools"
 """The tools that a task was found to need, in the metadata of an episode: ``plan`` reads them."""
@@ -76,7 +78,9 @@ def from_episode(found: Found) -> Trajectory:
     fields["task"] = found.want(str, fields.get("task"), "`task`")
     for name in ("created_at", "completed_at"):
         if value.get(name) is not None:
-            fields[name] = value.pop(name)
+            fields[name] = moment(told := value.pop(name))
+            if fields[name] is None:
+                raise found.source.failure(found.place, f"`{name}` is no time ({told!r:.40})")
     fields["key"] = str(value.pop("id", None) or value.pop("key", None) or _position(found))
     fields["steps"] = [
         _step(step) for step in found.objects(value.pop("steps", None), "`steps`, step")
@@ -104,14 +108,14 @@ def _step(given: Json) -> Json:
 
 
 def from_tau(found: Found) -> Trajectory:
-    """A result of sierra-research/tau-bench: ``task_id``, ``trial``, ``reward``, ``info``, ``traj``.
+    """A result of sierra-research/tau-bench: ``task_id``, ``trial``, ``reward``, ``info``,
+    ``traj``.
 
     The file does not say its domain; its name may (``gpt-4o-airline.json``).
     """
     value = found.value
     messages = [*found.objects(value.get("traj"), "`traj`, message")]
-    info = value.get("info") if isinstance(value.get("info"), dict) else {}
-    task = info.get("task") if isinstance(info.get("task"), dict) else {}
+    task = object_in(value, "info", "task")
     metadata = {name: value[name] for name in ("task_id", "trial", "reward") if name in value}
     metadata |= {name: task[name] for name in ("user_id", "instruction") if task.get(name)}
     if isinstance(task.get("actions"), list):
@@ -134,13 +138,13 @@ def from_tau2(found: Found) -> Trajectory:
     value, tasks = found.value, found.shared.get("tasks", {})
     messages = [*found.objects(value.get("messages"), "`messages`, message")]
     task = tasks.get(str(value.get("task_id")), {})
-    judged = value.get("reward_info") if isinstance(value.get("reward_info"), dict) else {}
+    judged = object_in(value, "reward_info")
     names = ("task_id", "trial", "seed", "termination_reason", "agent_cost", "user_cost")
     metadata = {name: value[name] for name in names if value.get(name) is not None}
-    criteria = task.get("evaluation_criteria") or {}
-    if isinstance(criteria.get("actions"), list):
-        own = [a for a in criteria["actions"] if a.get("requestor") != "user"]
-        metadata[NEEDED] = _names(own if _first_words(messages) else criteria["actions"])
+    actions = object_in(task, "evaluation_criteria").get("actions")
+    if isinstance(actions, list):
+        own = [a for a in actions if not (isinstance(a, dict) and a.get("requestor") == "user")]
+        metadata[NEEDED] = _names(own if _first_words(messages) else actions)
     if judged:
         metadata["reward"] = judged.get("reward")
     fields = {
@@ -149,8 +153,8 @@ def from_tau2(found: Found) -> Trajectory:
         "key": str(value.get("id") or _position(found)),
         "steps": _calls(found, messages, fails=None),
         "outcome": outcome_of_reward(found, judged.get("reward")),
-        "created_at": value.get("start_time"),
-        "completed_at": value.get("end_time"),
+        "created_at": moment(value.get("start_time")),
+        "completed_at": moment(value.get("end_time")),
     }
     return _made(found, found.shared.get("agent") or found.source.stem, fields, metadata)
 
@@ -174,7 +178,7 @@ def from_swe_agent(found: Found) -> Trajectory:
     steps = [
         _command(each) for each in found.objects(value.get("trajectory"), "`trajectory`, step")
     ]
-    info = value.get("info") if isinstance(value.get("info"), dict) else {}
+    info = object_in(value, "info")
     status = info.get("exit_status")
     submitted = isinstance(status, str) and status.startswith("submitted")
     how = f"exit status: {status}" if status else _UNCHECKED
@@ -188,7 +192,9 @@ def from_swe_agent(found: Found) -> Trajectory:
         if submitted or not status
         else {"kind": "failure", "reason": how},
     }
-    metadata = {name: info[name] for name in ("exit_status", "submission", "model_stats") if info.get(name)}
+    metadata = {
+        name: info[name] for name in ("exit_status", "submission", "model_stats") if info.get(name)
+    }
     if value.get("environment"):
         metadata["environment"] = value["environment"]
     return _made(found, "SWE-agent", fields, metadata)
@@ -274,7 +280,22 @@ def _made(found: Found, agent: str, fields: Json, metadata: Json) -> Trajectory:
                 cut += 1
         steps.append(kept)
     given = {name: value for name, value in fields.items() if value is not None}
-    return Trajectory(found.place, agent, {**given, "steps": steps, "metadata": metadata}, cut)
+    given |= {"key": f"{fields['key']}:{_digest(task, steps)}", "steps": steps}
+    return Trajectory(found.place, agent, {**given, "metadata": metadata}, cut)
+
+
+def _digest(task: str, steps: Sequence[Json]) -> str:
+    """What tells two runs apart to which a file gives the same id."""
+    content = msgspec.json.encode([task, steps], order="sorted")
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def object_in(value: Json, *keys: str) -> Json:
+    """The object under these keys, one in the other; an empty one if there is none."""
+    for key in keys:
+        inner = value.get(key)
+        value = inner if isinstance(inner, dict) else {}
+    return value
 
 
 def _position(found: Found) -> str:
@@ -343,7 +364,7 @@ def _called(found: Found, message: Json) -> Iterator[Json]:
         name = found.want(str, function.get("name"), "the name of a tool")
         given = function.get("arguments")
         step = {"id": call.get("id"), "tool": name, "parameters": _parameters(given)}
-        when = message.get("timestamp")
+        when = moment(message.get("timestamp"))
         yield {**step, "timestamp": when} if when is not None else step
 
 
