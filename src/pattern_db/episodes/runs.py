@@ -92,7 +92,16 @@ class Likeness:
 
     def all(self) -> Floats:
         """The likeness of every run to every other."""
-        return np.array([self.to(place) for place in range(len(self._words))])
+        column = {word: number for number, word in enumerate(self._weight)}
+        rows = np.zeros((len(self._words), max(len(column), 1)))
+        for row, words in zip(rows, self._words, strict=True):
+            row[[column[word] for word in words]] = [self._weight[word] for word in words]
+        shared = np.sqrt(rows) @ np.sqrt(rows).T
+        lengths = self._length * self._length[:, None]
+        cosine: Floats = shared / np.where(lengths > 0, lengths, 1.0)
+        near = np.clip(self._vectors @ self._vectors.T, 0.0, 1.0)
+        both = self._known & self._known[:, None]
+        return np.where(both, (near + cosine) / 2, cosine)
 
 
 @lru_cache(maxsize=16_384)
