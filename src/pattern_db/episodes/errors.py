@@ -32,8 +32,8 @@ class Incident(msgspec.Struct, frozen=True, gc=False):
 class Remedy(msgspec.Struct, frozen=True):
     """What to do after an error; ``tool`` is ``None`` where runs ended there.
 
-    ``times`` and ``resolved`` count what was done after errors of this signature: how often, and how
-    often the tool that had failed worked later in the run; ``episodes`` are some of those runs,
+    ``times`` and ``resolved`` count what was done after errors of this signature: how often, and
+    how often the tool that had failed worked later in the run; ``episodes`` are some of those runs,
     ``patterns`` the known resolutions that it is.
     """
 

@@ -42,7 +42,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(now: Run, runs: Sequence[Run], *, evidence: int = 5) -> Estimate:
-    """The probability that this run succeeded; ``runs`` are at least one, and known how they went."""
+    """The probability that this run succeeded; ``runs`` are some, known how they went."""
     everyone = [now, *runs]
     kernel = _kernel(everyone)
     succeeded = np.array([float(run.succeeded is True) for run in runs])

@@ -1,8 +1,8 @@
 """Which tools a task will probably need: the set that similar successful runs agree with best.
 
 Each of the ``NEIGHBOURS`` successful runs with the nearest tasks has a set of tools: those that its
-task was found to need, or else those it used. The set chosen is the one with the highest expected F1
-against them,
+task was found to need, or else those it used. The set chosen is the one with the highest expected
+F1 against them,
 
     argmax over S of  Σ w(r) · F1(S, tools(r)),        F1(∅, ∅) = 1,
 

@@ -1,8 +1,8 @@
 """Which past runs to show: among those with the nearest tasks, the ones most agree with.
 
 The nearest task alone is a poor guide (docs/explanation/learning.md): three fixed typical runs beat
-it. So the nearest ``REFERENCES`` runs say, each with the weight of its likeness, what a run for such
-a task looks like, and the runs chosen one after the other are those that cover this best,
+it. So the nearest ``REFERENCES`` runs say, each with the weight of its likeness, what a run for
+such a task looks like, and the runs chosen one after the other are those that cover this best,
 
     argmax over c of  Σ w(r) · max over the chosen and c of overlap(path(r), path(c)),
 

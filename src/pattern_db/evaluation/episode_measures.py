@@ -5,6 +5,7 @@ The targets are those of docs/explanation/learning.md.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -185,7 +186,7 @@ def _learning(steps: Mapping[float, list[NextRow]]) -> Measure:
         return ours - _mean([r.quarter.simple_first for r in rows])
 
     curve = [_share("first")(steps[share]) for share in sorted(steps)]
-    drop = max((a - b for a, b in zip(curve, curve[1:], strict=False)), default=0.0)
+    drop = max((a - b for a, b in itertools.pairwise(curve)), default=0.0)
     value = gain(rows)
     return _measure(
         "M6",

@@ -12,6 +12,7 @@ import os
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,10 +21,11 @@ from pattern_db.embeddings import EmbeddingProvider, create_provider
 from pattern_db.embeddings.provider import Vector
 from pattern_db.episodes.runs import overlap
 from pattern_db.errors import InvalidValue
+from pattern_db.repositories.advice import Answer
 from pattern_db.transfer.reading import Source
 
 from .asking import FilePath, Progress
-from .episode_asking import SHARES, Asked, Wanted, empty_database
+from .episode_asking import Asked, Wanted, empty_database
 from .episode_jobs import SAME_TASK, Job, Shared, run_jobs
 from .episode_measures import Measure, area_under_curve, measures_of
 from .episode_trials import FOLDS, Trial, changing_tools, folds, read_trials
@@ -154,7 +156,8 @@ async def _ask(
     progress: Progress | None,
 ) -> dict[str | None, list[Asked]]:
     """What was asked, by what it is for; ``None`` is the measurement itself."""
-    parts: dict[str | None, Sequence[Job]] = {None: jobs, **further}
+    parts: dict[str | None, Sequence[Job]] = {None: jobs}
+    parts.update(further)
     total, done = sum(map(len, parts.values())), 0
 
     def tell() -> None:
@@ -214,7 +217,7 @@ async def _silence(shared: Shared) -> Guard:
     async with empty_database(shared.provider) as db:
         agent = await db.agents.create(name=trial.agent)
         episode = await db.episodes.start(agent.id, task=trial.task, domain=trial.domain)
-        answers = [
+        answers: list[Answer[Any]] = [
             await db.episodes.recall(trial.task, domain=trial.domain),
             await db.episodes.plan(trial.task, domain=trial.domain),
             await db.episodes.next_step(episode.id),

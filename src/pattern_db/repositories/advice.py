@@ -126,7 +126,7 @@ class Answer(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """How a run probably went. ``probability`` is ``None`` where nothing can be said: see ``reason``.
+    """How a run probably went; ``probability`` is ``None`` where ``reason`` says why not.
 
     ``base_rate`` is the share of successes among the ``runs`` it was compared with; ``in_favour``
     are the successful ones that say most for it, ``against`` the failed ones that say most against.

@@ -116,7 +116,8 @@ def from_tau(found: Found) -> Trajectory:
     value = found.value
     messages = [*found.objects(value.get("traj"), "`traj`, message")]
     task = object_in(value, "info", "task")
-    metadata = {name: value[name] for name in ("task_id", "trial", "reward") if name in value}
+    names: tuple[str, ...] = ("task_id", "trial", "reward")
+    metadata = {name: value[name] for name in names if name in value}
     metadata |= {name: task[name] for name in ("user_id", "instruction") if task.get(name)}
     if isinstance(task.get("actions"), list):
         metadata[NEEDED] = _names(task["actions"])
