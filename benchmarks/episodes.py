@@ -39,9 +39,42 @@ STEPS, DOMAINS, AGENTS = 10, 20, 10
 BATCH = 1_000
 ROUNDS = 200
 RESULTS = Path(__file__).parent / "results"
-VERBS = "fix write test move explain measure review deploy rename migrate".split()
-THINGS = "login invoice search upload cache parser report index session worker".split()
-PLACES = "web mobile billing archive gateway scheduler console mailer ledger store".split()
+VERBS = [
+    "fix",
+    "write",
+    "test",
+    "move",
+    "explain",
+    "measure",
+    "review",
+    "deploy",
+    "rename",
+    "migrate",
+]
+THINGS = [
+    "login",
+    "invoice",
+    "search",
+    "upload",
+    "cache",
+    "parser",
+    "report",
+    "index",
+    "session",
+    "worker",
+]
+PLACES = [
+    "web",
+    "mobile",
+    "billing",
+    "archive",
+    "gateway",
+    "scheduler",
+    "console",
+    "mailer",
+    "ledger",
+    "store",
+]
 TOOLS = [f"{verb}_{thing}" for verb in VERBS[:6] for thing in THINGS[:6]]
 
 
@@ -156,7 +189,7 @@ async def steps(db: PatternDB, path: str, rounds: int) -> dict[str, float]:
     chance, ours, floor = random.Random(SEED), [], []
     mine = await db.episodes.start("agent-0", task="by pattern-db")
     hand = await db.episodes.start("agent-0", task="by hand")
-    for n in range(rounds):
+    for _ in range(rounds):
         told = step(chance.choice(TOOLS), chance)
         began = perf_counter()
         made = await db.episodes.step(mine.id, **told)
