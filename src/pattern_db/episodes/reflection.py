@@ -80,7 +80,7 @@ def _most_steps_succeeded(ended: Ended) -> Said:
 
 def _working_sequence(ended: Ended) -> Said:
     used = [step for step in ended.steps if step.success and step.tool_name][:3]
-    names = " → ".join(step.tool_name or "" for step in used)
+    names = " -> ".join(step.tool_name or "" for step in used)
     return (f"This sequence worked: {names}", used) if len(used) == 3 else None
 
 

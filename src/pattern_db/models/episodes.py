@@ -235,8 +235,8 @@ class EpisodeSummary(msgspec.Struct, frozen=True, gc=False):
 class SpatiotemporalKey(msgspec.Struct, frozen=True, gc=False):
     """Where an episode belongs: ``domain|task_type`` and the ISO week of its start (``2026-W34``).
 
-    ``diversity_score`` is 1 minus its highest similarity to the five nearest that were completed
-    under the same spatial key before it; 1 for the first one. It never changes.
+    ``diversity_score`` is 1 minus its highest similarity to the nearest that were completed under
+    the same spatial key before it; 1 for the first one. It never changes.
     """
 
     episode_id: Annotated[str, Reference("episodes")]

@@ -127,7 +127,7 @@ class Completion:
         values: dict[str, Any] = {name: getattr(ended, name) for name in _ENDED}
         ending = _END(id=ended.id, seen=episode.version, **values).expect(1)
         summed = _ADD_SUMMARY(row=_summary(ended, steps, outcome, now))
-        placed = _ADD_KEY(row=await self._placed(ended))
+        placed = _ADD_KEY(row=await self._placed(ended, now))
         return Completed(ended, ending, [summed, placed, *merged.writes])
 
     async def _learned(
@@ -174,12 +174,12 @@ class Completion:
         took = [(end - begin) / timedelta(milliseconds=1) for _, begin, end in rows]
         return Usual(steps=median(steps for steps, _, _ in rows), duration_ms=median(took))
 
-    async def _placed(self, episode: Episode) -> SpatiotemporalKey:
+    async def _placed(self, episode: Episode, now: datetime) -> SpatiotemporalKey:
         return SpatiotemporalKey(
             episode_id=episode.id,
             spatial_key=spatial_key(episode),
             temporal_key=temporal_key(episode.created_at),
-            diversity_score=await self._nearest.diversity(episode),
+            diversity_score=await self._nearest.diversity(episode, now),
         )
 
 

@@ -101,7 +101,7 @@ def outcome_of(value: Any) -> Outcome:
         raise InvalidValue("outcome", "it must be Success, Partial, Failure or Abstained.")
     kind = check_enum("outcome", OutcomeKind, value.get("kind"))
     try:
-        made: Outcome = msgspec.convert(value, _OUTCOMES[kind])
+        made: Outcome = msgspec.convert({**value, "kind": kind.value}, _OUTCOMES[kind])
     except UnicodeEncodeError:
         raise InvalidValue("outcome", "it holds half a surrogate pair.") from None
     except msgspec.ValidationError as error:

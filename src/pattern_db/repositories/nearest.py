@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime
 
+from ..episodes.wording import words_of
 from ..models import Embedding, Episode
 from ..query import param, select
-from ..schema import columns_of, table_of
-from .experienced import experienced
+from ..schema import columns_of
 from .repository import Context
 
-NEAREST, MOST_AGENTS = 5, 100
-_ASKED_TERMS = 8
-_EPISODES = table_of(Episode)
+LATEST = 50
+"""How many of the episodes completed last are compared: the nearest are found among them. A search
+of all of them costs ten times what else a completion does."""
 _E, _V = columns_of(Episode), columns_of(Embedding)
 _DONE_THERE = (
-    (_E.domain == param("domain"))
-    & (_E.task_type == param("task_type"))
-    & (_E.completed_at != None)  # noqa: E711
+    select(Episode)
+    .where(
+        _E.task_type == param("task_type"),
+        _E.domain == param("domain"),
+        _E.completed_at <= param("now"),
+    )
+    .order_by(_E.completed_at, descending=True)
+    .only(_E.id, _E.task)
+    .limit(LATEST)
 )
-_TASKS = select(Episode).where(_E.id.in_(param("ids"))).only(_E.id, _E.task).limit(param("limit"))
 _VECTORS = (
     select(Embedding)
     .where(
@@ -29,7 +34,7 @@ _VECTORS = (
         _V.chunk_index == 0,
     )
     .only(_V.item_id, _V.vector)
-    .limit(param("limit"))
+    .limit(LATEST + 1)
 )
 
 
@@ -40,54 +45,40 @@ class Nearest:
         self._store = context.store
         self._indexer = context.indexer
 
-    async def diversity(self, episode: Episode) -> float:
-        """1 minus the highest similarity to the five nearest that are completed; 1 without any.
+    async def diversity(self, episode: Episode, now: datetime) -> float:
+        """1 minus the highest similarity to what was completed before; 1 without any.
 
         Similarity is the cosine of the tasks' vectors, or where one has none the share of words
-        that both have.
+        that both have (Jaccard), 0 at least.
         """
-        ids = await self._nearest(episode)
-        if not ids:
-            return 1.0
-        asked = {"ids": [episode.id, *ids], "limit": len(ids) + 1}
-        tasks = dict(await self._store.execute(_TASKS, **asked))
-        rows = []
-        if self._indexer.space is not None:
-            rows = await self._store.execute(_VECTORS, space=self._indexer.space, **asked)
-        likeness = _likeness(episode, [(id, tasks[id]) for id in ids if id in tasks], dict(rows))
-        return 1.0 - max(likeness, default=0.0)
-
-    async def _nearest(self, episode: Episode) -> list[str]:
-        from ..search.ranking import analyze, match_terms
-
-        terms = match_terms(analyze(episode.task[:1000]))[:_ASKED_TERMS]
-        found = await self._store.text_search(
-            _EPISODES,
-            terms,
-            agent_ids=await experienced(self._store, most=MOST_AGENTS, first=episode.agent_id),
-            limit=NEAREST,
-            condition=_DONE_THERE,
-            params={"domain": episode.domain, "task_type": episode.task_type},
-            exclude=[episode.id],
+        rows = await self._store.execute(
+            _DONE_THERE, task_type=episode.task_type, domain=episode.domain, now=now
         )
-        return [id for id, _ in found]
+        tasks = {id: task for id, task in rows if id != episode.id}
+        if not tasks:
+            return 1.0
+        cosines = await self._cosines(episode, [*tasks])
+        mine = set(words_of(episode.task))
+        likeness = [
+            cosines[id] if id in cosines else _shared(mine, set(words_of(task)))
+            for id, task in tasks.items()
+        ]
+        return 1.0 - min(max(likeness), 1.0)
+
+    async def _cosines(self, episode: Episode, ids: list[str]) -> dict[str, float]:
+        if self._indexer.space is None:
+            return {}
+        asked = {"ids": [episode.id, *ids], "space": self._indexer.space}
+        vectors = dict(await self._store.execute(_VECTORS, **asked))
+        own = vectors.pop(episode.id, None)
+        if own is None or not vectors:
+            return {}
+        import numpy as np
+
+        others = np.frombuffer(b"".join(vectors.values()), "<f4").reshape(len(vectors), -1)
+        near = np.clip(others @ np.frombuffer(own, "<f4"), 0.0, 1.0)
+        return dict(zip(vectors, map(float, near), strict=True))
 
 
-def _likeness(
-    episode: Episode, others: Sequence[tuple[str, str]], vectors: dict[str, bytes]
-) -> list[float]:
-    import numpy as np
-
-    from ..search.words import telling_words
-
-    own, mine = vectors.get(episode.id), telling_words(episode.task)
-    likeness = []
-    for id, task in others:
-        other = vectors.get(id)
-        if own is not None and other is not None:
-            near = float(np.frombuffer(own, "<f4") @ np.frombuffer(other, "<f4"))
-        else:
-            theirs = telling_words(task)
-            near = len(mine & theirs) / max(len(mine | theirs), 1)
-        likeness.append(min(max(near, 0.0), 1.0))
-    return likeness
+def _shared(mine: set[str], theirs: set[str]) -> float:
+    return len(mine & theirs) / max(len(mine | theirs), 1)

@@ -35,7 +35,7 @@ NEIGHBOURS_OF = 30
 as hits are asked for, if that is more."""
 REACH = 2
 """How far beside, in turns."""
-READ_OF_EPISODES_CHARS = 1500
+READ_OF_EPISODES_CHARS = 800
 """How much of what an episode is found by is ranked, beside its task."""
 NAMED_BY = 100
 """How many of the turns that the text search finds tell who speaks."""
