@@ -40,7 +40,7 @@ from .verbs import VERBS, parameters
 
 PROMISED = {
     *("demo", "init", "status", "search", "import"),
-    *(f"eval {benchmark}" for benchmark in ("locomo", "cranfield", "beir")),
+    *(f"eval {benchmark}" for benchmark in ("locomo", "cranfield", "beir", "episodes")),
     *(f"agent {verb}" for verb in ("create", "list", "show", "delete")),
     *(f"user {verb}" for verb in ("create", "list", "show", "delete")),
     *(f"group {verb}" for verb in ("create", "list", "show", "delete")),
@@ -51,6 +51,7 @@ PROMISED = {
     *(f"episode {verb}" for verb in ("start", "step", "complete", "fail", "abstain", "resume")),
     *(f"episode {verb}" for verb in ("checkpoint", "list", "show", "search", "metrics")),
     *(f"episode {verb}" for verb in ("archive", "delete")),
+    *(f"episode {verb}" for verb in ("recall", "plan", "next", "outlook", "on-error")),
     *(f"learn {verb}" for verb in ("list", "show", "recommend", "feedback", "decay")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
     *("config show", "config check"),

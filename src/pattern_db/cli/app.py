@@ -5,11 +5,11 @@ from __future__ import annotations
 from cyclopts import App, Parameter
 
 from . import (
+    advice,
     agent,
     config,
     database,
     demo,
-    episode,
     evaluate,
     group,
     learn,
@@ -54,7 +54,7 @@ for noun in (
     group.app,
     memory.app,
     message.app,
-    episode.app,
+    advice.app,
     learn.app,
     evaluate.app,
     database.app,

@@ -29,7 +29,7 @@ def consensus(
 ) -> list[tuple[int, float]]:
     """At most ``limit`` of the runs that are eligible, in the order they are chosen.
 
-    With each comes the weighted overlap with the references that the choice reaches so far, in 0…1.
+    With each comes how much the references agree with it: their weighted overlap, in 0…1.
     Only the nearest ``CANDIDATES`` eligible runs are chosen from, or as many as are asked for.
     """
     order = sorted(range(len(runs)), key=lambda i: (-round(float(likeness[i]), 12), runs[i].id))
@@ -40,10 +40,9 @@ def consensus(
     references = np.flatnonzero(weights)
     paths = [path_of(run.tools) for run in runs]
     overlaps = np.array([[overlap(paths[c], paths[r]) for r in references] for c in candidates])
-    return [
-        (candidates[place], reached)
-        for place, reached in _cover(overlaps, weights[references], limit)
-    ]
+    agreement = overlaps @ weights[references]
+    chosen = _cover(overlaps, weights[references], limit)
+    return [(candidates[place], float(agreement[place])) for place in chosen]
 
 
 def _weights(runs: Sequence[Run], likeness: Floats, nearest: Sequence[int]) -> Floats:
@@ -58,7 +57,7 @@ def _weights(runs: Sequence[Run], likeness: Floats, nearest: Sequence[int]) -> F
     return weights
 
 
-def _cover(overlaps: Floats, weights: Floats, limit: int) -> list[tuple[int, float]]:
+def _cover(overlaps: Floats, weights: Floats, limit: int) -> list[int]:
     """Rows chosen greedily so that their maximum, weighted, is largest; of equals the first."""
     reached = np.zeros(overlaps.shape[1])
     left = np.ones(len(overlaps), dtype=np.bool_)
@@ -68,5 +67,5 @@ def _cover(overlaps: Floats, weights: Floats, limit: int) -> list[tuple[int, flo
         best = int(np.argmax(np.where(left, gains, -1.0)))
         left[best] = False
         reached = np.maximum(reached, overlaps[best])
-        chosen.append((best, float(gains[best])))
+        chosen.append(best)
     return chosen

@@ -46,6 +46,7 @@ async def import_episodes(
     format: str | None = None,
     domain: str | None = None,
     agent_id: str | None = None,
+    agent_name: str | None = None,
     user_id: str | None = None,
     embed: Mode | None = None,
     progress: Progress | None = None,
@@ -53,9 +54,10 @@ async def import_episodes(
     """Import a file of runs as finished episodes, learned from as if they had been recorded here.
 
     ``format`` is one of ``FORMATS``; without it the file shows which. ``domain`` is that of runs
-    that do not say theirs. They belong to the agent ``agent_id``, or else to one named as the file
-    names it (the model), made for ``user_id`` if need be. Importing a file again, also after an
-    import that was stopped, adds only what is new in it. ``progress`` hears (done, total).
+    that do not say theirs. They belong to the agent ``agent_id``, or else to one named
+    ``agent_name`` or as the file names it (the model), made for ``user_id`` if need be. Importing a
+    file again, also after an import that was stopped, adds only what is new in it. ``progress``
+    hears (done, total).
 
     Raises ``ImportFailed`` with the place for a file that is not what it should be; the runs before
     that place are kept. Raises ``InvalidValue``, ``NotFound`` (agent, user), ``EmbeddingFailed``.
@@ -67,7 +69,7 @@ async def import_episodes(
     if user_id is not None:
         await db.users.require(user_id)
     source = Source(Path(path))
-    taking = _Taking(db, source, domain, agent_id, user_id, embed)
+    taking = _Taking(db, source, domain, agent_id, agent_name, user_id, embed)
     started = monotonic()
     reading = pieces(source, format)
     while (piece := await asyncio.to_thread(next, reading, None)) is not None:
@@ -88,6 +90,7 @@ class _Taking:
         source: Source,
         domain: str | None,
         agent_id: str | None,
+        agent_name: str | None,
         user_id: str | None,
         embed: Mode | None,
     ):
@@ -95,6 +98,7 @@ class _Taking:
         self._source = source
         self._domain = domain
         self._agent_id = agent_id
+        self._agent_name = agent_name
         self._user_id = user_id
         self._embed = embed
         self._agents: dict[str, str] = {}
@@ -139,6 +143,7 @@ class _Taking:
 
     async def _agent(self, name: str) -> str:
         """The agent the caller chose, else the one of that name; gives its id."""
+        name = self._agent_name or name
         if name not in self._agents:
             self._agents[name] = self._agent_id or await self._own(name)
         return self._agents[name]
