@@ -159,10 +159,10 @@ class Advice(EpisodeLists):
         """Past episodes worth reading before a task, and unlike each other.
 
         Among the ended ones with the nearest tasks (or whose words match) they are those whose way
-        of doing it the others agree with most. ``outcome="success"`` shows only such. ``why`` of a
-        hit has the ``likeness`` of its task; the score is how well it and those before it cover
-        what was done for such tasks. ``agent_id`` is who asks: that agent's episodes are looked at
-        even where there are very many agents.
+        of doing it the others agree with most, and come as they are chosen, not by score: that is
+        half the agreement of the others and half the likeness of the task. ``outcome="success"``
+        shows only such. ``agent_id`` is who asks: that agent's episodes are looked at even where
+        there are very many agents.
         """
         wanted = None if outcome is None else check_enum("outcome", OutcomeKind, outcome)
         asked, most = await self._task(task, domain, agent_id, wanted), check_limit(limit)
@@ -182,11 +182,11 @@ class Advice(EpisodeLists):
                 Hit(
                     item=found[runs[place].id],
                     kind="episode",
-                    score=reached,
-                    why={"likeness": float(likeness[place])},
+                    score=(agreement + float(likeness[place])) / 2,
+                    why={"agreement": agreement / 2, "likeness": float(likeness[place]) / 2},
                     mode="hybrid" if asked.vector is not None else "keyword",
                 )
-                for place, reached in chosen
+                for place, agreement in chosen
                 if runs[place].id in found
             ],
             len(runs),

@@ -82,9 +82,7 @@ def from_episode(found: Found) -> Trajectory:
             if fields[name] is None:
                 raise found.source.failure(found.place, f"`{name}` is no time ({told!r:.40})")
     fields["key"] = str(value.pop("id", None) or value.pop("key", None) or _position(found))
-    fields["steps"] = [
-        _step(step) for step in found.objects(value.pop("steps", None), "`steps`, step")
-    ]
+    fields["steps"] = [_step(step) for step in found.objects(value.pop("steps", None), "`steps`")]
     outcome, reward = value.pop("outcome", None), value.get("reward")
     fields["outcome"] = outcome if outcome is not None else outcome_of_reward(found, reward)
     metadata = found.want(dict, value.pop("metadata", None) or {}, "`metadata`")
@@ -114,7 +112,7 @@ def from_tau(found: Found) -> Trajectory:
     The file does not say its domain; its name may (``gpt-4o-airline.json``).
     """
     value = found.value
-    messages = [*found.objects(value.get("traj"), "`traj`, message")]
+    messages = [*found.objects(value.get("traj"), "`traj`")]
     task = object_in(value, "info", "task")
     names: tuple[str, ...] = ("task_id", "trial", "reward")
     metadata = {name: value[name] for name in names if name in value}
@@ -137,7 +135,7 @@ def from_tau2(found: Found) -> Trajectory:
     Only the agent's own calls are steps, not those of the simulated user.
     """
     value, tasks = found.value, found.shared.get("tasks", {})
-    messages = [*found.objects(value.get("messages"), "`messages`, message")]
+    messages = [*found.objects(value.get("messages"), "`messages`")]
     task = tasks.get(str(value.get("task_id")), {})
     judged = object_in(value, "reward_info")
     names = ("task_id", "trial", "seed", "termination_reason", "agent_cost", "user_cost")
@@ -175,10 +173,8 @@ def from_swe_agent(found: Found) -> Trajectory:
     ``info.exit_status`` says: a submission that nobody checked is done in part.
     """
     value = found.value
-    history = [*found.objects(value.get("history") or [], "`history`, message")]
-    steps = [
-        _command(each) for each in found.objects(value.get("trajectory"), "`trajectory`, step")
-    ]
+    history = [*found.objects(value.get("history") or [], "`history`")]
+    steps = [_command(each) for each in found.objects(value.get("trajectory"), "`trajectory`")]
     info = object_in(value, "info")
     status = info.get("exit_status")
     submitted = isinstance(status, str) and status.startswith("submitted")
@@ -225,7 +221,7 @@ def from_messages(found: Found) -> Trajectory:
     done in part.
     """
     value = dict(found.value)
-    messages = [*found.objects(value.pop("messages", None), "`messages`, message")]
+    messages = [*found.objects(value.pop("messages", None), "`messages`")]
     agent = value.pop("model", None) or value.pop("agent", None) or found.source.stem
     outcome, reward = value.pop("outcome", None), value.get("reward")
     if outcome is None and reward is None:
@@ -358,7 +354,7 @@ def _called(found: Found, message: Json) -> Iterator[Json]:
     calls = message.get("tool_calls") or []
     if message.get("function_call"):
         calls = [{"id": "", "function": message["function_call"]}]
-    for call in found.objects(calls, "`tool_calls`, call"):
+    for call in found.objects(calls, "`tool_calls`"):
         if call.get("requestor") == "user":
             continue
         function = call["function"] if isinstance(call.get("function"), dict) else call
