@@ -28,6 +28,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     interactive_transactions: bool = True
     several_processes: bool = True
     encrypted: bool = False
+    vacuums: bool = True
+    """Without it ``vacuum`` raises ``Unsupported``."""
+    experimental: tuple[str, ...] = ()
+    """What is in use of the engine that its makers do not call stable."""
 
 
 class DatabaseBackend(Protocol):

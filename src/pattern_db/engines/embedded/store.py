@@ -18,7 +18,7 @@ from ...errors import DatabaseClosed, InvalidValue
 from ...models import Agent, EmbeddingSpace, User
 from ...query import Bound, Count, Delete, Get, Query
 from ...schema import table_of
-from ..sql import Compiled, compile_query, quoted
+from ..sql import Compiled, Statement, compile_query, quoted
 from .driver import Connection, Driver
 from .writer import End, Held, Job, Run, Writer
 from .writes import write_one, write_run
@@ -41,6 +41,8 @@ class EmbeddedStore:
     Short reads run on the thread that opened the store, long ones on reader threads, each with a
     connection of its own, and writes on the writer's thread.
     """
+
+    _statement: type[Statement] = Statement
 
     def __init__(
         self,
@@ -75,6 +77,12 @@ class EmbeddedStore:
         if self._forks != _forks:
             return
         await asyncio.shield(asyncio.to_thread(self._release))
+
+    def release(self) -> None:
+        """``close`` without an event loop. Blocks."""
+        if not self._closed:
+            self._closed = True
+            self._release()
 
     def _release(self) -> None:
         self._readers.shutdown(wait=True)
@@ -158,6 +166,10 @@ class EmbeddedStore:
         held = self._current()
         if held is not None:
             return await self._send(held, run)
+        return await self._read_committed(run)
+
+    async def _read_committed(self, run: Run) -> Any:
+        """Run a read on a reader thread, outside of any transaction."""
         self._check_open()
 
         def work() -> Any:
@@ -181,7 +193,7 @@ class EmbeddedStore:
     def _compile(self, query: Query) -> Compiled:
         compiled = self._compiled.get(query)
         if compiled is None:
-            compiled = self._compiled[query] = compile_query(query)
+            compiled = self._compiled[query] = compile_query(query, self._statement)
         return compiled
 
     def _check_open(self) -> None:
