@@ -18,6 +18,10 @@ from .log import LOG
 
 OWN_FILES = ("", "-wal", "-info", "-changes", "-wal-revert")
 """What the driver puts beside each other; the last three only where the file follows a server."""
+FOLLOWS = (
+    "The database follows a server, which would miss what is written without it; open it with "
+    "?sync= and the URL of the server."
+)
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _REMEMBERED_STATEMENTS = 256
 _Status = driver.PyTursoStatusCode
@@ -172,6 +176,8 @@ class File:
             raise
 
     def _open(self) -> Any:
+        if os.path.exists(f"{self.options.path}-info"):
+            raise ConnectionFailed(FOLLOWS)
         with driver_errors():
             return driver.py_turso_database_open(
                 driver.PyTursoDatabaseConfig(
@@ -193,6 +199,20 @@ class File:
 
     def _connection(self) -> Connection:
         return Connection(self._database.connect())
+
+    def revision(self) -> str:
+        """What tells this state of a server's data from every other one; empty without a server."""
+        return ""
+
+    def fold_log(self) -> None:
+        """Bring the write-ahead log into the file."""
+        connection = self.connect(writes=False)
+        try:
+            with driver_errors():
+                connection.execute("PRAGMA query_only = 0")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            disconnect(connection)
 
     def close(self) -> None:
         """Let others have the file, once every connection is closed."""

@@ -7,18 +7,20 @@ import os
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ...embeddings.provider import Vector
-from ...errors import DatabaseCorrupt, InvalidValue, Unsupported
+from ...errors import DatabaseBusy, DatabaseCorrupt, InvalidValue, PatternError, Unsupported
 from ...filters import Filter
 from ...query import Query
 from ...schema import Table
-from ..base import Capabilities, Progress
+from ..base import Capabilities, Prefer, Progress, SyncReport
 from ..embedded.files import check_place, create_private
 from ..embedded.store import EmbeddedStore
 from ..embedded.writer import Alone, Job
@@ -27,7 +29,9 @@ from . import ddl, log
 from .compiler import TursoStatement
 from .connection import OWN_FILES, Connection, File, Options, check_owner
 from .failures import DRIVER, disconnect, driver_errors
+from .following import FollowingFile
 from .mirror import COPIED, Mirror, mirror_path, remove_mirror
+from .syncing import Syncing, mend_triggers_of
 
 MEMORY = ":memory:"
 _FOLDED = "fold_case("
@@ -52,7 +56,8 @@ class TursoStore(EmbeddedStore):
         self._mirror: Mirror | None = None
         self._mirroring = threading.Lock()
         self._shortened = 0
-        self._file = File(options)
+        self._file = File(options) if options.server is None else FollowingFile(options)
+        self._one_sync = threading.Lock()
         try:
             writing = self._file.connect(writes=True)
             try:
@@ -70,8 +75,10 @@ class TursoStore(EmbeddedStore):
 
     def _prepare(self, writing: Connection) -> None:
         check_owner(writing)
+        if isinstance(self._file, FollowingFile):
+            mend_triggers_of(self._file)
+            return
         with driver_errors():
-            ddl.mend_triggers(writing)
             log.keep_short(writing)
 
     @classmethod
@@ -101,8 +108,13 @@ class TursoStore(EmbeddedStore):
             version=version("pyturso"),
             durable=self._options.durability == "full",
             several_processes=False,
-            vacuums="vacuum" in self._options.experimental,
-            experimental=("change data capture", *self._options.experimental),
+            vacuums=self._options.server is None and "vacuum" in self._options.experimental,
+            experimental=(
+                "change data capture",
+                *(["sync"] if self._options.server is not None else []),
+                *self._options.experimental,
+            ),
+            follows_server=self._options.server is not None,
         )
 
     def _close_indexes(self) -> None:
@@ -120,6 +132,8 @@ class TursoStore(EmbeddedStore):
 
     def _release(self) -> None:
         super()._release()
+        with suppress(PatternError):  # it is read from the log the next time
+            self._file.fold_log()
         self._file.close()
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -139,6 +153,8 @@ class TursoStore(EmbeddedStore):
         if self._current() is not None:
             raise InvalidValue("transaction", "a database cannot be vacuumed inside one.")
         self._check_open()
+        if self._options.server is not None:
+            raise Unsupported("A file that follows a Turso server cannot be vacuumed.")
         if not self.capabilities.vacuums:
             raise Unsupported(
                 "Vacuuming is experimental in Turso; open the file as "
@@ -146,7 +162,7 @@ class TursoStore(EmbeddedStore):
             )
 
         def run(connection: Connection) -> None:
-            log.shorten(connection, log.newest(connection))
+            log.shorten(connection, log.newest(connection, ""))
             connection.execute("VACUUM")
 
         await self._writer.submit(Alone(run, savepoint=False))
@@ -168,12 +184,38 @@ class TursoStore(EmbeddedStore):
 
         path = self._options.path
         shown: dict[str, Any] = await self._read(run)
+        if isinstance(self._file, FollowingFile):
+            state = await asyncio.to_thread(self._file.state)
+            shown |= {"server": urlsplit(self._file.server.url).hostname, **state}
         return {
             "path": path,
             "bytes": sum(map(_size, (path + suffix for suffix in OWN_FILES))),
             "search_bytes": sum(map(_size, (mirror_path(path), f"{mirror_path(path)}-wal"))),
             **shown,
         }
+
+    # the server
+
+    async def sync(self, *, prefer: Prefer | None = None) -> SyncReport:
+        """See ``SyncedStore.sync``."""
+        if not isinstance(self._file, FollowingFile):
+            raise Unsupported("The database follows no server; open it with ?sync= and its URL.")
+        if prefer not in (None, "ours", "theirs"):
+            raise InvalidValue("prefer", 'it must be "ours" or "theirs".')
+        if self._current() is not None:
+            raise InvalidValue("transaction", "a database cannot be synced inside one.")
+        self._check_open()
+        if not self._one_sync.acquire(blocking=False):
+            raise DatabaseBusy("This database is being synced already; wait for that.")
+        try:
+            return await Syncing(self._file, self._writer, self._renewed).sync(prefer)
+        finally:
+            self._one_sync.release()
+
+    def _renewed(self) -> None:
+        with self._mirroring:
+            if self._mirror is not None:
+                self._mirror.forget_place()
 
     # what the mirror answers
 
@@ -258,7 +300,7 @@ class TursoStore(EmbeddedStore):
         """What the mirror answers when it shows what this task may see."""
         mirror = await self._read_committed(self._caught_up)
         if (held := self._current()) is not None:
-            pending = await self._send(held, mirror.pending)
+            pending = await self._send(held, lambda c: mirror.pending(c, self._file.revision()))
             return await (mirror.pretend(pending, ask) if pending else ask(mirror))
         if self._options.server is None and mirror.place.number > self._shortened:
             self._shorten_log(mirror)
@@ -270,7 +312,7 @@ class TursoStore(EmbeddedStore):
 
     def _caught_up(self, connection: Connection) -> Mirror:
         mirror = self._opened_mirror()
-        mirror.catch_up(connection)
+        mirror.catch_up(connection, self._file.revision())
         return mirror
 
     def _opened_mirror(self) -> Mirror:

@@ -33,6 +33,7 @@ _UNIQUE = re.compile(r"UNIQUE constraint failed: (\w+)\.\(?(\w+(?:, \w+)*)")
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: \w+\.(\w+)")
 _FULL = re.compile(r"StorageFull|QuotaExceeded|FileTooLarge|No space left")
 
+_OF_VALUES = (UnicodeEncodeError, OverflowError, TypeError, ValueError, OSError, MemoryError)
 _KINDS: list[tuple[type[BaseException], type[PatternError], str]] = [
     (
         driver.Busy,
@@ -133,6 +134,11 @@ def driver_errors() -> Iterator[None]:
     except PatternError:
         raise
     except Exception as error:
+        if (
+            not isinstance(error, _OF_VALUES)
+            and type(error).__module__.partition(".")[0] != "turso"
+        ):
+            raise
         raise translated(error) from error
 
 

@@ -23,6 +23,8 @@ _AT = f"SELECT change_time, change_type, table_name, id FROM {LOG} WHERE change_
 _ENTRIES = f"SELECT change_type, table_name, id, before FROM {LOG} WHERE change_id > ?"
 _DROP = f"DELETE FROM {LOG} WHERE change_id < ?"
 _LENGTH = f"SELECT coalesce(max(change_id) - min(change_id), 0) FROM {LOG}"
+_THERE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+_DATABASE_ID = "SELECT database_id FROM system_metadata"
 
 Values = Sequence[Any]
 
@@ -45,14 +47,17 @@ class Change(msgspec.Struct, frozen=True):
     """The rows as they are now, the values of all columns."""
 
 
-def newest(connection: Connection) -> Place:
-    """The end of the log."""
+def newest(connection: Connection, revision: str) -> Place:
+    """The end of the log; ``revision`` tells the data of a server from later ones."""
     (number,) = connection.execute(_NEWEST).fetchone()
-    return Place(number, _mark(connection, number))
+    return Place(number, _mark(connection, number, revision))
 
 
-def _mark(connection: Connection, number: int) -> str:
-    return repr(connection.execute(_AT, (number,)).fetchone())
+def _mark(connection: Connection, number: int, revision: str) -> str:
+    database = ()
+    if connection.execute(_THERE, ("system_metadata",)).fetchone() is not None:
+        database = connection.execute(_DATABASE_ID).fetchone()
+    return repr((revision, database, connection.execute(_AT, (number,)).fetchone()))
 
 
 def is_at_end(connection: Connection, place: Place) -> bool:
@@ -68,16 +73,18 @@ def shorten(connection: Connection, place: Place) -> None:
 def keep_short(connection: Connection) -> None:
     """Forget a log that nobody read for long: then all rows are read the next time."""
     if connection.execute(_LENGTH).fetchone()[0] > MOST_ENTRIES:
-        shorten(connection, newest(connection))
+        shorten(connection, newest(connection, ""))
 
 
-def changes(connection: Connection, since: Place, tables: Sequence[Table]) -> list[Change]:
+def changes(
+    connection: Connection, since: Place, tables: Sequence[Table], revision: str
+) -> list[Change]:
     """What changed in some tables since then, in the order of the tables.
 
     All of it, where the log does not tell: it is another one, too long, or the schema changed.
     """
-    end = newest(connection).number
-    lost = end < since.number or _mark(connection, since.number) != since.mark
+    (end,) = connection.execute(_NEWEST).fetchone()
+    lost = end < since.number or _mark(connection, since.number, revision) != since.mark
     if lost or end - since.number > MOST_ENTRIES:
         return [_whole(connection, table) for table in tables]
     entries = connection.execute(_ENTRIES, (since.number,)).fetchall()
@@ -116,8 +123,7 @@ def _all_rows(connection: Connection, table: Table) -> Iterator[list[Values]]:
         f"SELECT rowid, {_columns(table)} FROM {name} WHERE rowid > ? "
         f"ORDER BY rowid LIMIT {PAGE_ROWS}"
     )
-    there = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
-    if connection.execute(there, (table.name,)).fetchone() is None:
+    if connection.execute(_THERE, (table.name,)).fetchone() is None:
         return
     while page := connection.execute(sql, (after,)).fetchall():
         after = page[-1][0]

@@ -102,26 +102,31 @@ class Mirror(SqliteStore):
         if hasattr(self, "_copier"):
             disconnect(self._copier)
 
-    def catch_up(self, source: Connection) -> None:
+    def forget_place(self) -> None:
+        """Compare all rows the next time: others are in their place."""
+        with self._copying:
+            self.place = _NOWHERE
+
+    def catch_up(self, source: Connection, revision: str) -> None:
         """Bring the copy up to what is committed in the database. Blocks."""
         with self._copying, _snapshot(source):
             if log.is_at_end(source, self.place):
                 return
-            changed = log.changes(source, self.place, COPIED)
-            place = log.newest(source)
+            changed = log.changes(source, self.place, COPIED, revision)
+            place = log.newest(source, revision)
             with driver_errors(), _transaction(self._copier):
                 for change in changed:
                     _apply(self._copier, change)
                 self._copier.execute(_WRITE_STATE, (_FINGERPRINT, place.number, place.mark))
             self.place = place
 
-    def pending(self, source: Connection) -> list[Change]:
+    def pending(self, source: Connection, revision: str) -> list[Change]:
         """What an open transaction changed since the mirror caught up."""
         if log.is_at_end(source, self.place):
             return []
         return [
             msgspec.structs.replace(change, pages=list(change.pages))
-            for change in log.changes(source, self.place, COPIED)
+            for change in log.changes(source, self.place, COPIED, revision)
         ]
 
     async def pretend(self, changes: Sequence[Change], ask: Ask) -> Any:
