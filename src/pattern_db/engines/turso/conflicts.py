@@ -42,13 +42,14 @@ class Changed(msgspec.Struct):
     now: Row | None
 
 
-class Conflicting(msgspec.Struct, frozen=True):
-    """A row that was changed here and there; ``theirs`` is ``None`` if it was removed there."""
+class Meeting(msgspec.Struct, frozen=True):
+    """A row that was changed here and there: what the server has (``None`` if it was removed
+    there), and the columns that cannot be both."""
 
     table: Table
     key: tuple[Any, ...]
-    columns: tuple[str, ...]
     theirs: Row | None
+    columns: tuple[str, ...]
 
 
 def changed_rows(connection: Connection, since: int) -> list[Changed]:
@@ -84,7 +85,7 @@ def _key(table: Table, row: Row) -> tuple[Any, ...]:
     return tuple(row.get(column) for column in table.key)
 
 
-def conflicting(changed: Iterable[Changed], server: Server) -> list[Conflicting]:
+def meetings(changed: Iterable[Changed], server: Server) -> list[Meeting]:
     """Those rows that the server has otherwise than it gave them. Raises ``ConnectionFailed``."""
     found = []
     for chunk in _chunks(changed, _KEYS_A_REQUEST):
@@ -93,8 +94,9 @@ def conflicting(changed: Iterable[Changed], server: Server) -> list[Conflicting]
             if rows is None:
                 continue  # the server has no such table yet
             theirs = rows[0] if rows else None
-            if columns := _differing(change, theirs):
-                found.append(Conflicting(change.table, change.key, columns, theirs))
+            if _changes(change.before, theirs, set()) and change.now != theirs:
+                columns = _differing(change, theirs)
+                found.append(Meeting(change.table, change.key, theirs, columns))
     return found
 
 
@@ -113,17 +115,16 @@ def _differing(change: Changed, theirs: Row | None) -> tuple[str, ...]:
     """The columns that were changed here and there, to different values. Times alone do not count:
     whoever touches a row changes those."""
     times = {c.name for c in change.table.columns if c.type is ColumnType.TIME}
-    before, now = change.before, change.now
-    if now is None or theirs is None:
-        changed_there = before is not None and _changes(before, theirs, times)
-        return change.table.key if now is not theirs and changed_there else ()
-    before = before or {}
-    there = _changes(before, theirs, times)
-    return tuple(c for c in _changes(before, now, times) & there if now[c] != theirs.get(c))
+    there = _changes(change.before, theirs, times)
+    if change.now is None or theirs is None:
+        return change.table.key if there else ()
+    here = _changes(change.before, change.now, times)
+    now = change.now
+    return tuple(c for c in now if c in here & there and now[c] != theirs[c])
 
 
-def _changes(before: Row, after: Row | None, ignored: set[str]) -> set[str]:
-    """The columns whose values differ; all of them for a row that was removed."""
-    if after is None:
-        return set(before)
+def _changes(before: Row | None, after: Row | None, ignored: set[str]) -> set[str]:
+    """The columns whose values differ; all of them for a row that was added or removed."""
+    if before is None or after is None:
+        return set(before or after or ()) - ignored
     return {c for c in after if c not in ignored and (c not in before or before[c] != after[c])}

@@ -13,13 +13,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ...clock import to_micros, utc_now
 from ...errors import PatternError, SyncConflict
-from ...schema import Table, entity_of
+from ...ids import new_id
+from ...schema import Table, TextIndex, entity_of
 from ..base import Prefer, SyncReport
 from ..embedded.driver import Connection
 from ..embedded.writer import Alone, Run, Writer
 from ..sql import quoted
-from .conflicts import Conflicting, Row, changed_rows, conflicting
+from .conflicts import Meeting, Row, changed_rows, meetings
 from .ddl import mend_triggers
 from .failures import disconnect, driver_errors
 from .following import FollowingFile
@@ -37,56 +39,56 @@ class Syncing:
 
     async def sync(self, prefer: Prefer | None) -> SyncReport:
         """See ``SyncedStore.sync``."""
-        resolved: Sequence[Conflicting] = ()
-        if prefer == "theirs":
-            resolved = await asyncio.to_thread(self._conflicts)
-            await self._alone(lambda c: _take(c, resolved))
-        pushed, checked = 0, prefer != "ours"
+        pushed = resolved = 0
         for _ in range(_ROUNDS):
-            pushed += await asyncio.to_thread(self._push, checked=checked)
+            rows = await asyncio.to_thread(self._meetings)
+            resolved += _told(rows, prefer)
+            if rows:
+                await self._alone(partial(_settle, rows, prefer))
+            pushed += await asyncio.to_thread(self._push)
             changes = await asyncio.to_thread(self._file.fetch)
-            applied = await self._alone(partial(self._apply_alone, changes))
-            if applied is not None:
-                return SyncReport(pushed=pushed, pulled=applied, resolved=len(resolved))
-        sent, applied = await self._alone(lambda _: self._push_and_pull(checked=checked))
-        return SyncReport(pushed=pushed + sent, pulled=bool(applied), resolved=len(resolved))
+            pulled = await self._alone(partial(self._apply, changes))
+            if pulled is not None:
+                return SyncReport(pushed=pushed, pulled=pulled, resolved=resolved)
+        report: SyncReport = await self._alone(partial(self._at_once, prefer))
+        return report
 
     async def _alone(self, run: Run) -> Any:
         """Run something while nobody writes."""
         return await self._writer.submit(Alone(run, savepoint=False))
 
-    def _push_and_pull(self, *, checked: bool) -> tuple[int, bool | None]:
-        sent = self._push(checked=checked)
-        return sent, self._apply(self._file.fetch())
+    def _at_once(self, prefer: Prefer | None, connection: Connection) -> SyncReport:
+        rows = self._meetings()
+        resolved = _told(rows, prefer)
+        _settle(rows, prefer, connection)
+        pushed = self._push()
+        pulled = self._apply(self._file.fetch())
+        return SyncReport(pushed=pushed, pulled=bool(pulled), resolved=resolved)
 
-    def _push(self, *, checked: bool) -> int:
+    def _meetings(self) -> list[Meeting]:
+        if not self._file.waiting():
+            return []
+        connection = self._file.connect(writes=False)
+        try:
+            with driver_errors():
+                changed = changed_rows(connection, self._file.last_pushed())
+            return meetings(changed, self._file.server)
+        finally:
+            disconnect(connection)
+
+    def _push(self) -> int:
         """How many changes were pushed. Raises ``SyncConflict``."""
         waiting = self._file.waiting()
-        if not waiting:
-            return 0
-        if checked and (rows := self._conflicts()):
-            raise _conflict(rows)
         try:
-            self._file.push()
+            if waiting:
+                self._file.push()
         except PatternError as error:
             if (broken := _BROKEN_THERE.search(str(error.__cause__))) is None:
                 raise
             raise _taken(broken[1], broken[2]) from error
         return waiting
 
-    def _conflicts(self) -> list[Conflicting]:
-        connection = self._file.connect(writes=False)
-        try:
-            with driver_errors():
-                changed = changed_rows(connection, self._file.last_pushed())
-            return conflicting(changed, self._file.server)
-        finally:
-            disconnect(connection)
-
-    def _apply_alone(self, changes: Any, _connection: Connection) -> bool | None:
-        return self._apply(changes)
-
-    def _apply(self, changes: Any) -> bool | None:
+    def _apply(self, changes: Any, _connection: Connection | None = None) -> bool | None:
         """Whether there was something to apply; ``None`` if it must wait for another push."""
         if self._file.waiting():
             return None
@@ -113,10 +115,14 @@ def mend_triggers_of(file: FollowingFile) -> None:
         disconnect(connection)
 
 
-def _conflict(rows: Sequence[Conflicting]) -> SyncConflict:
-    return SyncConflict(
-        [(row.table.entity, "/".join(map(str, row.key)), row.columns) for row in rows]
-    )
+def _told(rows: Sequence[Meeting], prefer: Prefer | None) -> int:
+    """How many rows cannot be both; raises ``SyncConflict`` unless somebody is preferred."""
+    clashing = [row for row in rows if row.columns]
+    if clashing and prefer is None:
+        raise SyncConflict(
+            [(row.table.entity, "/".join(map(str, row.key)), row.columns) for row in clashing]
+        )
+    return len(clashing)
 
 
 def _taken(table: str, columns: str) -> SyncConflict:
@@ -128,20 +134,37 @@ def _taken(table: str, columns: str) -> SyncConflict:
     )
 
 
-def _take(connection: Connection, rows: Sequence[Conflicting]) -> None:
-    """Make rows here what they are on the server, whose references are whole."""
+def _settle(rows: Sequence[Meeting], prefer: Prefer | None, connection: Connection) -> None:
+    """Make clashing rows what they are on the server, if that is preferred; its references are
+    whole. Texts that may be merged have no right vector on either side, and are queued for one."""
     if not rows:
         return
     connection.execute("PRAGMA foreign_keys = 0")
     try:
         connection.execute("BEGIN IMMEDIATE")
         for row in rows:
-            _put(connection, row.table, row.key, row.theirs)
+            if row.columns and prefer == "theirs":
+                _put(connection, row.table, row.key, row.theirs)
+            if row.table.text is not None:
+                _embed_anew(connection, row.table, row.table.text, row.key[0])
         connection.execute("COMMIT")
     finally:
         if not connection.get_autocommit():
             connection.execute("ROLLBACK")
         connection.execute("PRAGMA foreign_keys = 1")
+
+
+def _embed_anew(connection: Connection, table: Table, text: TextIndex, id: str) -> None:
+    connection.execute("DELETE FROM embeddings WHERE item_id = ? AND kind = ?", (id, text.kind))
+    if not connection.changes():
+        return
+    live = f"id = ? AND {quoted(text.hidden[0])} <> {int(text.hidden[1])}"
+    now = utc_now()
+    connection.execute(
+        "INSERT OR REPLACE INTO embedding_queue (kind, item_id, agent_id, token, queued_at) "
+        f"SELECT ?, id, {quoted(text.owner)}, ?, ? FROM {quoted(table.name)} WHERE {live}",
+        (text.kind, new_id("queued", now), to_micros(now), id),
+    )
 
 
 def _put(connection: Connection, table: Table, key: Sequence[Any], theirs: Row | None) -> None:
