@@ -76,7 +76,12 @@ class EmbeddedStore:
         self._closed = True
         if self._forks != _forks:
             return
-        await asyncio.shield(asyncio.to_thread(self._release))
+        closing = asyncio.ensure_future(asyncio.to_thread(self._release))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing  # who was cancelled may open the file again at once
+            raise
 
     def release(self) -> None:
         """``close`` without an event loop. Blocks."""

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from turso import _turso as driver
 
 from ...errors import ConnectionFailed, DatabaseCorrupt, QueryFailed
+from ..sqlite.connection import APPLICATION_ID as SQLITE_ENGINE
 from .failures import HELD_ELSEWHERE, disconnect, driver_errors
 from .log import LOG
 
@@ -22,6 +24,7 @@ FOLLOWS = (
     "The database follows a server, which would miss what is written without it; open it with "
     "?sync= and the URL of the server."
 )
+_HEADER_BYTES, _ROLLBACK_JOURNAL = 100, 1
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _REMEMBERED_STATEMENTS = 256
 _Status = driver.PyTursoStatusCode
@@ -108,7 +111,8 @@ class Connection:
         """Give everything back."""
         while self._prepared:
             self._prepared.popitem()[1][0].finalize()
-        self._raw.close()
+        raw, self._raw = self._raw, None  # the file is let go when nothing refers to it any more
+        raw.close()
 
     def _prepare(self, sql: str) -> tuple[Any, bool]:
         statement = self._raw.prepare_single(sql)
@@ -197,6 +201,16 @@ class File:
                 raise
         return connection
 
+    @contextmanager
+    def connected(self, *, writes: bool) -> Iterator[Connection]:
+        """A connection for a while; what it raises is ours."""
+        connection = self.connect(writes=writes)
+        try:
+            with driver_errors():
+                yield connection
+        finally:
+            disconnect(connection)
+
     def _connection(self) -> Connection:
         return Connection(self._database.connect())
 
@@ -206,13 +220,9 @@ class File:
 
     def fold_log(self) -> None:
         """Bring the write-ahead log into the file."""
-        connection = self.connect(writes=False)
-        try:
-            with driver_errors():
-                connection.execute("PRAGMA query_only = 0")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            disconnect(connection)
+        with self.connected(writes=False) as connection:
+            connection.execute("PRAGMA query_only = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Let others have the file, once every connection is closed."""
@@ -251,16 +261,23 @@ _STRANGERS = (
     "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
     "AND name NOT LIKE 'turso\\_%' ESCAPE '\\' AND name NOT LIKE '\\_\\_turso%' ESCAPE '\\' LIMIT 1"
 )
+_NOT_OURS = (
+    "The file is a database of another program, or of pattern-db's SQLite engine; choose another "
+    "path, or copy it here with `pattern db copy`."
+)
 _OURS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'"
 
 
+def check_header(path: str) -> None:
+    """Refuse what Turso would change by opening it: it makes every file one with a log."""
+    with open(path, "rb") as file:
+        header = file.read(_HEADER_BYTES)
+    owner = int.from_bytes(header[68:72], "big")
+    if owner == SQLITE_ENGINE or header[18:19] == bytes([_ROLLBACK_JOURNAL]):
+        raise DatabaseCorrupt(_NOT_OURS)
+
+
 def check_owner(connection: Connection) -> None:
-    """Never touch a file that belongs to another program, or to the SQLite engine."""
-    with driver_errors():
-        strangers = connection.execute(_STRANGERS).fetchone()
-        if strangers is None or connection.execute(_OURS).fetchone() is not None:
-            return
-    raise DatabaseCorrupt(
-        "The file is a database of another program, or of pattern-db's SQLite engine; choose "
-        "another path, or copy it here with `pattern db copy`."
-    )
+    """Never touch a file that belongs to another program."""
+    if connection.execute(_STRANGERS).fetchone() and not connection.execute(_OURS).fetchone():
+        raise DatabaseCorrupt(_NOT_OURS)

@@ -27,8 +27,8 @@ from ..embedded.writer import Alone, Job
 from ..sqlite.engine import SqliteStore
 from . import ddl, log
 from .compiler import TursoStatement
-from .connection import OWN_FILES, Connection, File, Options, check_owner
-from .failures import DRIVER, disconnect, driver_errors
+from .connection import OWN_FILES, Connection, File, Options, check_header, check_owner
+from .failures import DRIVER
 from .following import FollowingFile
 from .mirror import COPIED, Mirror, mirror_path, remove_mirror
 from .syncing import Syncing, mend_triggers_of
@@ -59,27 +59,26 @@ class TursoStore(EmbeddedStore):
         self._file = File(options) if options.server is None else FollowingFile(options)
         self._one_sync = threading.Lock()
         try:
-            writing = self._file.connect(writes=True)
-            try:
-                self._prepare(writing)
-            except BaseException:
-                disconnect(writing)
-                raise
+            self._prepare()
             super().__init__(
-                DRIVER, writing, lambda: self._file.connect(writes=False), readers=options.readers
+                DRIVER,
+                self._file.connect(writes=True),
+                lambda: self._file.connect(writes=False),
+                readers=options.readers,
             )
         except BaseException:
             self._file.close()
             raise
         self._file.keep_private()
 
-    def _prepare(self, writing: Connection) -> None:
-        check_owner(writing)
+    def _prepare(self) -> None:
+        with self._file.connected(writes=False) as connection:
+            check_owner(connection)
         if isinstance(self._file, FollowingFile):
             mend_triggers_of(self._file)
             return
-        with driver_errors():
-            log.keep_short(writing)
+        with self._file.connected(writes=True) as connection:
+            log.keep_short(connection)
 
     @classmethod
     async def connect(cls, options: Options) -> TursoStore:
@@ -123,12 +122,8 @@ class TursoStore(EmbeddedStore):
 
     def _sweep_indexes(self) -> None:
         if self._mirror is not None or Path(mirror_path(self._options.path)).exists():
-            connection = self._file.connect(writes=False)
-            try:
-                with driver_errors():
-                    self._caught_up(connection)._sweep_indexes()
-            finally:
-                disconnect(connection)
+            with self._file.connected(writes=False) as connection:
+                self._caught_up(connection)._sweep_indexes()
 
     def _release(self) -> None:
         super()._release()
@@ -338,6 +333,7 @@ class TursoStore(EmbeddedStore):
 def _prepare_file(options: Options) -> None:
     check_place(Path(options.path), strict=options.strict)
     create_private(Path(options.path))
+    check_header(options.path)
 
 
 def _size(path: str) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ class FollowingFile(File):
     def _connection(self) -> Connection:
         return Connection(self._run(self._database.connect()).connection)
 
-    def unnoted(self) -> Connection:
-        """A connection whose changes do not go to the server."""
-        connection = self.connect(writes=True)
-        with driver_errors():
+    @contextmanager
+    def unnoted(self) -> Iterator[Connection]:
+        """A connection for a while, whose changes do not go to the server."""
+        with self.connected(writes=True) as connection:
             connection.execute("PRAGMA capture_data_changes_conn('off')")
-        return connection
+            yield connection
 
     def revision(self) -> str:
         """What tells this state of the server's data from every other one."""

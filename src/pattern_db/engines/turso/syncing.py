@@ -23,7 +23,6 @@ from ..embedded.writer import Alone, Run, Writer
 from ..sql import quoted
 from .conflicts import Meeting, Row, changed_rows, meetings
 from .ddl import mend_triggers
-from .failures import disconnect, driver_errors
 from .following import FollowingFile
 
 _ROUNDS = 5
@@ -68,13 +67,9 @@ class Syncing:
     def _meetings(self) -> list[Meeting]:
         if not self._file.waiting():
             return []
-        connection = self._file.connect(writes=False)
-        try:
-            with driver_errors():
-                changed = changed_rows(connection, self._file.last_pushed())
-            return meetings(changed, self._file.server)
-        finally:
-            disconnect(connection)
+        with self._file.connected(writes=False) as connection:
+            changed = changed_rows(connection, self._file.last_pushed())
+        return meetings(changed, self._file.server)
 
     def _push(self) -> int:
         """How many changes were pushed. Raises ``SyncConflict``."""
@@ -107,12 +102,8 @@ class Syncing:
 
 def mend_triggers_of(file: FollowingFile) -> None:
     """Make the triggers that a server's data comes without. Blocks."""
-    connection = file.unnoted()
-    try:
-        with driver_errors():
-            mend_triggers(connection)
-    finally:
-        disconnect(connection)
+    with file.unnoted() as connection:
+        mend_triggers(connection)
 
 
 def _told(rows: Sequence[Meeting], prefer: Prefer | None) -> int:
