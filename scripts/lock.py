@@ -19,7 +19,7 @@ COMMON = [
 BUILD = "hatchling\neditables\n"
 
 
-EXTRAS = ["cohere", "fastembed", "ollama", "openai", "postgres"]
+EXTRAS = ["cohere", "fastembed", "ollama", "openai", "postgres", "turso"]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ async with pattern_db.open("mind.db") as db:
 
 from .config import Config, DatabaseConfig, EmbeddingConfig
 from .embeddings.provider import EmbeddingProvider
+from .engines.base import SyncReport
 from .errors import (
     AlreadyExists,
     BatchIncomplete,
@@ -31,6 +32,7 @@ from .errors import (
     SchemaVersionMismatch,
     StorageFailed,
     StorageFull,
+    SyncConflict,
     Unsupported,
 )
 from .models import (
@@ -116,6 +118,8 @@ __all__ = [
     "Status",
     "StorageFailed",
     "StorageFull",
+    "SyncConflict",
+    "SyncReport",
     "ToolCall",
     "ToolCallRecord",
     "ToolResponse",

@@ -9,6 +9,7 @@ PatternError
 │   ├── StorageFailed         the disk or file system failed; the engine stops writing
 │   ├── DatabaseCorrupt       the file is damaged or is not a database
 │   └── Conflict              somebody else changed the row first
+│       └── SyncConflict      rows were changed here and on the server
 ├── SchemaVersionMismatch     the database is newer than this program, or not migrated
 │   └── MigrationFailed       a migration stopped; the database is as it was before it
 ├── EmbeddingModelMismatch    the database was embedded with another model
@@ -29,6 +30,8 @@ stored value, a connection string or a key. The driver's own error is kept as ``
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class PatternError(Exception):
@@ -65,6 +68,23 @@ class DatabaseCorrupt(QueryFailed):
 
 class Conflict(QueryFailed):
     """The row was changed by somebody else between reading and writing it."""
+
+
+class SyncConflict(Conflict):
+    """Rows were changed here and on the server, to different values; nothing was pushed or pulled.
+
+    ``rows`` are (entity, key, columns) of each; empty where only a rule of the server's is known.
+    """
+
+    def __init__(self, rows: Sequence[tuple[str, str, Sequence[str]]], message: str | None = None):
+        shown = ", ".join(f"{entity} {key} ({', '.join(names)})" for entity, key, names in rows[:3])
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        super().__init__(
+            message
+            or f"Changed here and on the server: {shown}{more}; sync again and say whose changes "
+            'stay, with prefer="ours" or prefer="theirs".'
+        )
+        self.rows = list(rows)
 
 
 class SchemaVersionMismatch(PatternError):

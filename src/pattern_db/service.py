@@ -6,17 +6,17 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from .clock import Clock, utc_now
-from .config import Config, DatabaseConfig, EmbeddingConfig, load
+from .config import Config, DatabaseConfig, EmbeddingConfig, load, urls
 from .embeddings import create_provider
 from .embeddings.indexing import Indexer, Progress
 from .embeddings.provider import EmbeddingProvider
-from .engines.base import Capabilities, Store
-from .errors import ConfigError, MissingExtra, SchemaVersionMismatch
+from .engines.base import Capabilities, Prefer, Store, SyncedStore, SyncReport
+from .errors import ConfigError, MissingExtra, SchemaVersionMismatch, Unsupported
 from .ids import new_id
 from .migrations import MigrationRunner, MigrationStatus
 from .models import SYSTEM_ID, AuditRecord, SystemMetadata
@@ -152,6 +152,26 @@ class PatternDB:
         """Give unused space back to the file system, where the engine keeps files."""
         await self.store.vacuum()
 
+    async def sync(self, *, prefer: Prefer | None = None) -> SyncReport:
+        """Bring the database and the server it follows together (``turso://…?sync=…``).
+
+        What was written here is pushed, then what others wrote is pulled. Rows that were changed
+        on both sides to different values raise ``SyncConflict``, unless ``prefer`` says whose
+        values stay ("ours", "theirs"). Without the server everything else goes on: raises
+        ``ConnectionFailed`` then, and ``Unsupported`` if the database follows none.
+        """
+        if not self.store.capabilities.follows_server:
+            raise Unsupported(
+                "The database follows no server; open a Turso file as turso://PATH?sync=URL."
+            )
+        report = await cast(SyncedStore, self.store).sync(prefer=prefer)
+        if report.pulled:
+            await self.migrations.check()
+            await self.embeddings.open()
+            if await self.embeddings.pending():
+                self.embeddings.wake()
+        return report
+
     async def close(self) -> None:
         """Finish acknowledged work and release everything; idempotent."""
         try:
@@ -254,8 +274,8 @@ async def _connect(config: DatabaseConfig) -> Store:
     connect = _ENGINES.get(config.engine)
     if connect is None:
         raise ConfigError(
-            f"This version opens SQLite files and PostgreSQL servers, not {config.engine} URLs; "
-            "give a path or a postgresql:// URL."
+            "This version opens SQLite and Turso files and PostgreSQL servers, not "
+            f"{config.engine} URLs; give a path, a turso:// or a postgresql:// URL."
         )
     return await connect(config)
 
@@ -298,9 +318,39 @@ async def _open_postgres(config: DatabaseConfig) -> Store:
     )
 
 
+_TURSO_PARAMETERS = frozenset({"sync", "experimental"})
+
+
+async def _open_turso(config: DatabaseConfig) -> Store:
+    try:
+        from .engines.turso import TursoStore
+        from .engines.turso.connection import Options
+    except ModuleNotFoundError as error:
+        raise MissingExtra("turso", "A Turso database") from error
+
+    subject = "database.url"
+    given = urls.parameters_of(config.url or "", known=_TURSO_PARAMETERS, subject=subject)
+    server = given.get("sync")
+    if server is not None:
+        server = server.replace("libsql://", "https://", 1)
+        urls.require_host(server, subject=f"sync in {subject}")
+    return await TursoStore.connect(
+        Options(
+            path=config.location,
+            durability=config.durability,
+            readers=config.readers,
+            strict=config.strict_mode,
+            server=server,
+            token=config.password.reveal() if config.password else None,
+            experimental=tuple(filter(None, given.get("experimental", "").split(","))),
+        )
+    )
+
+
 _ENGINES: dict[str, Callable[[DatabaseConfig], Awaitable[Store]]] = {
     "sqlite": _open_sqlite,
     "postgres": _open_postgres,
+    "turso": _open_turso,
 }
 
 

@@ -8,10 +8,13 @@ import psycopg
 import pytest
 
 from pattern_db.engines.base import Store
+from pattern_db.engines.embedded.store import EmbeddedStore
 from pattern_db.engines.postgres import PostgresStore
 from pattern_db.engines.postgres.connection import Options as PostgresOptions
 from pattern_db.engines.sqlite import SqliteStore
 from pattern_db.engines.sqlite.connection import Options as SqliteOptions
+from pattern_db.engines.turso import TursoStore
+from pattern_db.engines.turso.connection import Options as TursoOptions
 from pattern_db.testing import Subject
 
 pytest.register_assert_rewrite(
@@ -19,10 +22,13 @@ pytest.register_assert_rewrite(
 )
 
 
-@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres"])
+@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres", "turso"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     if request.param == "postgres":
         return on_postgres(request.getfixturevalue("postgres"))
+    if request.param == "turso":
+        turso = TursoOptions(path=str(tmp_path / "mind.db"), experimental=("vacuum",))
+        return Subject(open=lambda: TursoStore.connect(turso), leaks=_held_writer)
     key = "correct horse" if request.param == "sqlite-encrypted" else None
     options = SqliteOptions(path=str(tmp_path / "mind.db"), key=key)
     return Subject(open=lambda: SqliteStore.connect(options), leaks=_held_writer)
@@ -42,6 +48,6 @@ def on_postgres(url: str) -> Subject:
 
 
 def _held_writer(store: Store) -> list[str]:
-    assert isinstance(store, SqliteStore)
+    assert isinstance(store, EmbeddedStore)
     held = store._writer._held
     return ["transaction"] if held is not None and not held.finished else []

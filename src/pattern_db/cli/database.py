@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -80,6 +81,14 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             "waiting to be embedded",
             f"{status.queued_embeddings:,}" if status.queued_embeddings else None,
         ),
+        ("experimental", ", ".join(capabilities.experimental) or None),
+        ("follows", storage.get("server")),
+        (
+            "waiting to be pushed",
+            f"{storage['waiting_changes']:,}" if "server" in storage else None,
+        ),
+        ("last push", _moment(storage.get("last_push"))),
+        ("last pull", _moment(storage.get("last_pull"))),
         ("size", output.size(storage["bytes"]) if "bytes" in storage else None),
         ("unused", output.size(storage["free_bytes"]) if storage.get("free_bytes") else None),
         *(
@@ -88,6 +97,10 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             if number and table not in _INNER_TABLES
         ),
     ]
+
+
+def _moment(seconds: int | None) -> str | None:
+    return output.when(datetime.fromtimestamp(seconds, UTC)) if seconds else None
 
 
 def _place(status: Status) -> str:
@@ -170,6 +183,26 @@ async def optimize(*, options: Options = DEFAULTS) -> None:
         with progress.bar("indexing") as update:
             await db.optimize(progress=update)
     output.answer(options, {"optimized": True}, "The search indexes are up to date.")
+
+
+@app.command
+async def sync(
+    *, prefer: Literal["ours", "theirs"] | None = None, options: Options = DEFAULTS
+) -> None:
+    """Push what was written here to the server that the database follows, and pull the rest.
+
+    Parameters
+    ----------
+    prefer
+        Whose values stay where both changed the same; without it that is an error.
+    """
+    async with opened(options, any_model=True) as db:
+        report = await db.sync(prefer=prefer)
+    pulled = "pulled what others wrote" if report.pulled else "there was nothing to pull"
+    said = f"Pushed {output.count(report.pushed, 'change')}, {pulled}."
+    if report.resolved:
+        said += f" {output.count(report.resolved, 'row')} changed on both sides kept {prefer}."
+    output.answer(options, msgspec.structs.asdict(report), said)
 
 
 @app.command

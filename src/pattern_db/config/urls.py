@@ -150,6 +150,19 @@ def require_path(text: str, *, subject: str) -> None:
         )
 
 
+def parameters_of(url: str, *, known: frozenset[str], subject: str) -> dict[str, str]:
+    """What follows the ``?`` of a URL. Raises ``ConfigError`` for a name that is not ``known``."""
+    from urllib.parse import parse_qsl
+
+    found = parse_qsl(url.partition("?")[2], keep_blank_values=True)
+    if any(name not in known for name, _ in found) or len(dict(found)) < len(found):
+        raise ConfigError(
+            f"{subject} has a parameter that is not known, or one twice; there are "
+            f"{', '.join(sorted(known))}, and a token belongs into database.password."
+        )
+    return dict(found)
+
+
 def login_of(url: str) -> tuple[bool, bool]:
     """Whether a server's URL holds a user name, and whether it holds a password."""
     login, at, _ = _after_scheme(url).partition("?")[0].rpartition("@")

@@ -15,9 +15,9 @@ import apsw
 
 from ...filters import Filter
 from ...schema import Table
+from ..embedded.writer import Run
 from ..sql import Compiled, Statement, encode_json, quoted
 from .ddl import text_table
-from .writer import Run
 
 if TYPE_CHECKING:
     import numpy as np
