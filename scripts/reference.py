@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pattern_db
-from pattern_db import PatternDB, errors, evaluation, repositories
+from pattern_db import PatternDB, errors, evaluation, repositories, transfer
 from pattern_db.config import Config, describe
 from pattern_db.config.names import variable_of
 from pattern_db.repositories.batches import Batches
@@ -64,11 +64,12 @@ def python_page() -> str:
     parts += [f"\n## PatternDB\n\n{doc(PatternDB)}\n", *methods(PatternDB)]
     for name, kind in REPOSITORIES:
         parts += [f"\n## {name}\n\n{doc(kind)}\n", *methods(kind)]
-    parts.append(f"\n## pattern_db.evaluation\n\n{doc(evaluation)}\n")
-    for name in evaluation.__all__:
-        function = getattr(evaluation, name)
-        if inspect.isfunction(function):
-            parts.append(f"- `{signature(name, function)}`\n\n{_indent(doc(function))}\n")
+    for module in (evaluation, transfer):
+        parts.append(f"\n## {module.__name__}\n\n{doc(module)}\n")
+        for name in module.__all__:
+            function = getattr(module, name)
+            if inspect.isfunction(function):
+                parts.append(f"- `{signature(name, function)}`\n\n{_indent(doc(function))}\n")
     parts.append(f"\n## Errors\n\n```text\n{errors.__doc__}```")
     return "\n".join(parts) + "\n"
 

@@ -38,6 +38,7 @@ PROMISED = {
     *(f"memory {verb}" for verb in ("undo", "redo", "share", "unshare", "delete")),
     *(f"message {verb}" for verb in ("add", "list", "search", "archive", "repair")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
+    *("db copy", "db compare"),
     *("config show", "config check"),
 }
 EVERYWHERE = {"--db", "--embeddings", "--json", "--debug"}

@@ -90,6 +90,8 @@ def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
     yield run("db optimize")
     yield run("db vacuum")
     yield run("db reembed", "--embeddings", "local")
+    yield run("db copy", str(Path("pattern.db")), "copied.db", "--verify")
+    yield run("db compare", str(Path("pattern.db")), "copied.db")
     yield run("memory delete", block["id"])
     yield run("group delete", group["id"])
     yield run("user delete", user["id"])

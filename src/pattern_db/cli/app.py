@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from . import (
     agent,
     config,
+    copying,
     database,
     demo,
     evaluate,
@@ -41,6 +42,8 @@ app = App(
 )
 """Its errors and interrupts are for ``failures`` to put into words."""
 
+database.app.command(copying.copy)
+database.app.command(copying.compare)
 app.command(demo.demo)
 app.command(database.init)
 app.command(database.status)
