@@ -31,6 +31,10 @@ class ConnectionLost(ConnectionFailed):
     """The server went away in the middle of something."""
 
 
+class OutcomeUnknown(ConnectionFailed):
+    """The connection was lost while something was being kept."""
+
+
 class Unreachable(ConnectionFailed):
     """No connection could be made, so nothing was asked of the server."""
 
