@@ -16,6 +16,7 @@ from pattern_db.config.names import variable_of
 from pattern_db.repositories.batches import Batches
 from pattern_db.repositories.summaries import Summaries
 from pattern_db.schema import Table, all_tables
+from pattern_db.tenants import Tenants
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 REPOSITORIES = [
@@ -29,6 +30,7 @@ REPOSITORIES = [
     ("db.messages.batches", Batches),
     ("db.messages.summaries", Summaries),
     ("db.tool_calls", repositories.ToolCalls),
+    ("db.tenants", Tenants),
 ]
 _FUNCTION = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 MADE = "Written by `scripts/reference.py` from the code; do not edit.\n"

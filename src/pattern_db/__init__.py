@@ -45,6 +45,8 @@ from .models import (
     BatchType,
     BlockType,
     BlockVersion,
+    Constellation,
+    ConstellationStatus,
     Conversation,
     GroupMember,
     MemberRole,
@@ -63,6 +65,7 @@ from .models import (
 from .repositories import SharedMemory, UserWithAgents
 from .search import Hit
 from .service import PatternDB, Status, open
+from .tenants import TenantMigration
 
 __version__ = "0.1.0"
 
@@ -83,6 +86,8 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "ConnectionFailed",
+    "Constellation",
+    "ConstellationStatus",
     "Conversation",
     "CopyFailed",
     "DatabaseBusy",
@@ -118,6 +123,7 @@ __all__ = [
     "Status",
     "StorageFailed",
     "StorageFull",
+    "TenantMigration",
     "ToolCall",
     "ToolCallRecord",
     "ToolResponse",

@@ -15,6 +15,7 @@ from . import (
     memory,
     message,
     search,
+    tenant,
     transfer,
     user,
 )
@@ -29,7 +30,7 @@ def _version() -> str:
 app = App(
     "pattern",
     help="The database of an AI agent's life. Begin with `pattern demo`.\n\n"
-    "Every verb takes --db, --embeddings, --json and --debug.",
+    "Every verb takes --db, --embeddings, --json and --debug; most take --tenant.",
     help_format="plaintext",
     version=_version,
     default_parameter=Parameter(
@@ -57,6 +58,7 @@ for noun in (
     message.app,
     evaluate.app,
     database.app,
+    tenant.app,
     config.app,
 ):
     app.command(noun)

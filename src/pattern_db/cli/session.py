@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def settings(options: Options, *, db: str | None = None) -> Config:
     """The settings that hold for a verb; ``db`` stands in for ``--db``."""
-    return load(db or options.db, embeddings=options.embeddings)
+    return load(db or options.db, embeddings=options.embeddings, tenant=options.tenant)
 
 
 @asynccontextmanager
@@ -61,7 +61,9 @@ def require_database(config: Config) -> None:
     """Raise ``ConnectionFailed`` if the file of an embedded database is not there."""
     path = file_of(config)
     if path is not None and not existing(config):
-        raise ConnectionFailed(f"There is no database at {path}; run `pattern init` first.")
+        name = config.database.tenant
+        make = "pattern init" if name is None else f"pattern tenant create {name}"
+        raise ConnectionFailed(f"There is no database at {path}; run `{make}` first.")
 
 
 def existing(config: Config) -> bool:
@@ -72,6 +74,7 @@ def existing(config: Config) -> bool:
 
 def file_of(config: Config) -> str | None:
     """The path of the database; ``None`` in memory and for a server."""
-    if config.database.type == "remote" or config.database.location == MEMORY:
+    database = config.database.located
+    if database.type == "remote" or database.location == MEMORY:
         return None
-    return config.database.location
+    return database.location

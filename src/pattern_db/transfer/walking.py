@@ -19,7 +19,7 @@ from pattern_db.schema import Column, Table, all_tables, table_of
 
 AGENTS, EMBEDDINGS, QUEUE = table_of(Agent), table_of(Embedding), table_of(QueuedEmbedding)
 _ITS_OWN = {"system_metadata", "schema_migrations", "embedding_spaces", "embeddings"}
-_ITS_OWN |= {"embedding_queue"}
+_ITS_OWN |= {"embedding_queue", "constellations"}
 CONTENT = tuple(table for table in all_tables() if table.name not in _ITS_OWN)
 """The tables that people fill; the others say what a database is, or follow from these."""
 

@@ -305,6 +305,13 @@ class PostgresStore:
 
         await self._once(run)
 
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``: the schema, unless it is ``public``."""
+        if self.current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        await self._run_statements(list(self._builder().erase(all_tables())))
+        await self.close()
+
     async def describe(self) -> dict[str, Any]:
         """Names and sizes, for ``pattern status``."""
         sql = (

@@ -97,6 +97,11 @@ _MESSAGES: list[tuple[type[BaseException], type[PatternError], str]] = [
         "The server has no database of this name; create it with `createdb`, or name another one.",
     ),
     (
+        pg.DependentObjectsStillExist,
+        Unsupported,
+        "The schema holds something that this program did not make; move or drop that first.",
+    ),
+    (
         pg.ProgramLimitExceeded,
         LimitExceeded,
         "it is larger than PostgreSQL can store or index.",

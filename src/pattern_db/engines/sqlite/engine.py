@@ -29,6 +29,7 @@ from ..sql import Compiled, compile_query, quoted
 from . import ddl
 from .connection import Options, claim, connect, disconnect, prepare_file
 from .failures import driver_errors
+from .files import remove_files
 from .text import TextSearch
 from .vectors import VectorSearch
 from .writer import Alone, End, Held, Job, Run, Writer
@@ -273,6 +274,15 @@ class SqliteStore:
             [f"INSERT INTO {index} ({index}) VALUES ('optimize')" for index in _text_indexes()]
         )
         await self._vectors.build(progress)
+
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``."""
+        if self._current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        self._check_open()
+        await self.close()
+        if self._temporary is None:
+            await asyncio.shield(asyncio.to_thread(remove_files, self._options))
 
     async def describe(self) -> dict[str, Any]:
         """Sizes and versions, for ``pattern status``."""
