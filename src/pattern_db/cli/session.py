@@ -14,6 +14,7 @@ from pattern_db.errors import ConnectionFailed
 from .options import Options
 
 if TYPE_CHECKING:
+    from pattern_db.engines.base import Store
     from pattern_db.migrations import MigrationRunner
     from pattern_db.service import PatternDB
 
@@ -43,8 +44,8 @@ async def opened(
 
 
 @asynccontextmanager
-async def runner(options: Options) -> AsyncIterator[MigrationRunner]:
-    """The migrations of a database, which has to exist and is not migrated by opening it."""
+async def unmigrated(options: Options) -> AsyncIterator[tuple[Store, MigrationRunner]]:
+    """A database, which has to exist and is not migrated by opening it, and its migrations."""
     from pattern_db.migrations import MigrationRunner
     from pattern_db.service import _connect
 
@@ -52,7 +53,7 @@ async def runner(options: Options) -> AsyncIterator[MigrationRunner]:
     require_database(config)
     store = await _connect(config.database)
     try:
-        yield MigrationRunner(store)
+        yield store, MigrationRunner(store)
     finally:
         await store.close()
 

@@ -313,16 +313,16 @@ class PostgresStore:
         await self.close()
 
     async def describe(self) -> dict[str, Any]:
-        """Names and sizes, for ``pattern status``."""
-        sql = (
-            "SELECT current_database()::text, "
-            "coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint "
-            "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = $1::text AND c.relkind = 'r'"
-        )
-        rows = await self._read(partial(_all, sql=sql, values=(self._schema.plain,)))
-        database, size = rows[0]
-        return {"database": database, "schema": self._schema.plain, "bytes": size}
+        """Where the server is, its extension, and the sizes of the schema."""
+        (row,) = await self._read(partial(_all, sql=_DESCRIBE, values=(self._schema.plain,)))
+        names = ("database", "vector_extension", "bytes", "index_bytes", "indexes")
+        *found, vector_indexes = row
+        return {
+            "server": self._server.address,
+            **dict(zip(names, found, strict=True)),
+            "vector_indexes": vector_indexes,
+            "schema": self._schema.plain,
+        }
 
     # search
 
@@ -397,6 +397,16 @@ class PostgresStore:
 
 
 _NONE: frozenset[str] = frozenset()
+_DESCRIBE = (
+    "SELECT current_database()::text, "
+    "(SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
+    "coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relkind = 'r'), 0)::bigint, "
+    "coalesce(sum(pg_relation_size(c.oid)) FILTER (WHERE c.relkind = 'i'), 0)::bigint, "
+    "count(*) FILTER (WHERE c.relkind = 'i'), "
+    "count(*) FILTER (WHERE c.relkind = 'i' AND c.relname LIKE 'embeddings_near_%') "
+    "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = $1::text"
+)
 _VECTORS = Count(table_of(Embedding))
 
 

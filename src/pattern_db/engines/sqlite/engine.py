@@ -31,7 +31,7 @@ from .connection import Options, claim, connect, disconnect, prepare_file
 from .failures import driver_errors
 from .files import remove_files
 from .text import TextSearch
-from .vectors import VectorSearch
+from .vectors import VectorSearch, segments_folder
 from .writer import Alone, End, Held, Job, Run, Writer
 from .writes import write_one, write_run
 
@@ -290,10 +290,17 @@ class SqliteStore:
         def run(connection: apsw.Connection) -> dict[str, Any]:
             page_size, pages = connection.pragma("page_size"), connection.pragma("page_count")
             free = connection.pragma("freelist_count")
-            return {"bytes": page_size * pages, "free_bytes": page_size * free}
+            sql = "SELECT name FROM sqlite_schema WHERE type = 'index'"
+            indexes = len(connection.execute(sql).fetchall())
+            return {
+                "bytes": page_size * pages,
+                "free_bytes": page_size * free,
+                "indexes": indexes,
+            }
 
         shown: dict[str, Any] = await self._read(run)
-        return {"path": self._options.path, **shown}
+        segments = segments_folder(self._options.path).glob("*.segment")
+        return {"path": self._options.path, **shown, "vector_segments": len(list(segments))}
 
     async def _run_statements(self, statements: list[str]) -> None:
         def run(connection: apsw.Connection) -> None:
