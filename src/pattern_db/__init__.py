@@ -15,6 +15,7 @@ from .errors import (
     ConfigError,
     Conflict,
     ConnectionFailed,
+    CopyFailed,
     DatabaseBusy,
     DatabaseClosed,
     DatabaseCorrupt,
@@ -46,6 +47,8 @@ from .models import (
     BatchType,
     BlockType,
     BlockVersion,
+    Constellation,
+    ConstellationStatus,
     Conversation,
     GroupMember,
     MemberRole,
@@ -64,6 +67,7 @@ from .models import (
 from .repositories import SharedMemory, UserWithAgents
 from .search import Hit
 from .service import PatternDB, Status, open
+from .tenants import TenantMigration
 
 __version__ = "0.1.0"
 
@@ -84,7 +88,10 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "ConnectionFailed",
+    "Constellation",
+    "ConstellationStatus",
     "Conversation",
+    "CopyFailed",
     "DatabaseBusy",
     "DatabaseClosed",
     "DatabaseConfig",
@@ -120,6 +127,7 @@ __all__ = [
     "StorageFull",
     "SyncConflict",
     "SyncReport",
+    "TenantMigration",
     "ToolCall",
     "ToolCallRecord",
     "ToolResponse",

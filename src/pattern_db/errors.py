@@ -23,7 +23,8 @@ PatternError
 ├── PermissionDenied          the block or attachment does not allow this
 ├── BatchIncomplete           a batch has unanswered tool calls
 ├── Unsupported               this engine cannot do that
-└── ImportFailed              a file to import cannot be read as what it should be
+├── ImportFailed              a file to import cannot be read as what it should be
+└── CopyFailed                two databases hold different things where a copy must not choose
 
 Each message is one sentence that says what happened, to what, and what to do next. It never holds a
 stored value, a connection string or a key. The driver's own error is kept as ``__cause__``.
@@ -189,3 +190,7 @@ class Unsupported(PatternError):
 
 class ImportFailed(PatternError):
     """A file to import is not what it should be; the message names the place."""
+
+
+class CopyFailed(PatternError):
+    """One database cannot take what another one has; the message names the row."""

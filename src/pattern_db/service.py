@@ -34,6 +34,7 @@ from .repositories import (
 )
 from .schema import all_tables, columns_of, table_of
 from .search import Hit, Searcher, SearchOptions
+from .tenants import Tenants, require_tenant
 from .validation import check_limit
 
 _METADATA = Get(table_of(SystemMetadata))
@@ -87,6 +88,7 @@ class PatternDB:
         self.conversations = Conversations(context)
         self.messages = Messages(context)
         self.tool_calls = ToolCalls(context)
+        self.tenants = Tenants(store, config.database, _connect, clock)
 
     async def search(self, agent_id: str | Sequence[str], query: str, **options: Any) -> list[Hit]:
         """What an agent, or one of several, knows that answers a question best, best first.
@@ -225,6 +227,8 @@ class Opening(AbstractAsyncContextManager[PatternDB]):
             await self._db.close()
 
     async def _open(self) -> PatternDB:
+        if self._config.database.tenant is not None:
+            await require_tenant(self._config.database, _connect, self._clock)
         store = await _connect(self._config.database)
         try:
             return await self._wire(store)
@@ -259,9 +263,10 @@ def open(
     ``source`` is a path, a URL or a ``Config``; without it ``pattern.toml`` and ``PATTERN_*``
     variables say. ``embeddings`` is a provider's name ("local" by default, "none" for keyword
     search only), its settings, or a provider of your own. ``settings`` are those of ``[database]``,
-    such as ``durability="relaxed"``. Use it as ``async with open(…) as db`` or ``db = await
-    open(…)``. Raises ``ConfigError``, ``ConnectionFailed``, ``DatabaseCorrupt``,
-    ``SchemaVersionMismatch``, ``EmbeddingModelMismatch``.
+    such as ``durability="relaxed"``, or ``tenant="ada"`` for one that ``db.tenants`` made. Use it
+    as ``async with open(…) as db`` or ``db = await open(…)``. Raises ``ConfigError``,
+    ``ConnectionFailed``, ``DatabaseCorrupt``, ``SchemaVersionMismatch``,
+    ``EmbeddingModelMismatch``, ``NotFound`` (the tenant).
     """
     own = embeddings if isinstance(embeddings, EmbeddingProvider) else None
     if own is None and embeddings is not None:
@@ -271,6 +276,7 @@ def open(
 
 
 async def _connect(config: DatabaseConfig) -> Store:
+    config = config.located
     connect = _ENGINES.get(config.engine)
     if connect is None:
         raise ConfigError(

@@ -38,6 +38,8 @@ PROMISED = {
     *(f"memory {verb}" for verb in ("undo", "redo", "share", "unshare", "delete")),
     *(f"message {verb}" for verb in ("add", "list", "search", "archive", "repair")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
+    *("db copy", "db compare"),
+    *(f"tenant {verb}" for verb in ("create", "list", "drop", "migrate")),
     *("config show", "config check"),
 }
 EVERYWHERE = {"--db", "--embeddings", "--json", "--debug"}
@@ -77,7 +79,7 @@ def test_every_way_to_narrow_a_search_and_to_measure_it_is_used() -> None:
     asked = {field.name for field in dataclasses.fields(Measuring)}
     assert asked == _attributes_read(Measuring.asked.__code__) & asked
     assert {field.name for field in dataclasses.fields(Options)} == {
-        name.removeprefix("--") for name in EVERYWHERE
+        name.removeprefix("--") for name in EVERYWHERE | {"--tenant"}
     }
 
 

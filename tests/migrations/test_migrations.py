@@ -24,7 +24,9 @@ NOTES = Table(
     (Column("id", ColumnType.TEXT), Column("text", ColumnType.TEXT, nullable=True)),
     indexes=(Index(("text",)),),
 )
-SECOND = Migration(2, "notes", (CreateTables((NOTES,)),))
+NEWEST = known_migrations()[-1].version
+NEXT = NEWEST + 1
+SECOND = Migration(NEXT, "notes", (CreateTables((NOTES,)),))
 
 
 class Breaks:
@@ -72,12 +74,13 @@ async def test_a_fresh_schema_equals_the_migrated_one(
 async def test_migrating_is_recorded_and_idempotent(store: SqliteStore) -> None:
     runner = MigrationRunner(store)
     assert (await runner.status()).current == 0
-    assert await runner.migrate(dry_run=True) == [f"up 0001 {known_migrations()[0].description}"]
+    steps = [f"up {known.version:04} {known.description}" for known in known_migrations()]
+    assert await runner.migrate(dry_run=True) == steps
     assert (await runner.status()).current == 0
-    assert len(await runner.migrate()) == 1
+    assert await runner.migrate() == steps
     assert await runner.migrate() == []
     status = await runner.status()
-    assert (status.current, status.newest, status.pending) == (1, 1, [])
+    assert (status.current, status.newest, status.pending) == (NEWEST, NEWEST, [])
 
 
 async def test_down_then_up_keeps_the_data_it_can(store: SqliteStore, clock) -> None:
@@ -85,9 +88,9 @@ async def test_down_then_up_keeps_the_data_it_can(store: SqliteStore, clock) -> 
     await runner.migrate()
     ada = User(id="ada", name="Ada", created_at=clock(), updated_at=clock())
     await store.execute(Insert(table_of(User)), row=ada)
-    assert await runner.migrate(to=1) == ["down 0002 notes"]
+    assert await runner.migrate(to=NEWEST) == [f"down {NEXT:04} notes"]
     assert not await store.has_table("notes")
-    assert await runner.migrate() == ["up 0002 notes"]
+    assert await runner.migrate() == [f"up {NEXT:04} notes"]
     assert await store.has_table("notes")
     assert await store.execute(Count(table_of(User))) == 1
 
@@ -102,13 +105,13 @@ async def test_all_the_way_down_leaves_an_empty_database(store: SqliteStore, pat
 
 
 async def test_a_migration_that_stops_is_undone_and_can_run_again(store: SqliteStore) -> None:
-    broken = Migration(2, "breaks", (Breaks(),))
+    broken = Migration(NEXT, "breaks", (Breaks(),))
     runner = MigrationRunner(store, migrations=[*known_migrations(), broken])
     with pytest.raises(MigrationFailed, match="stopped and was undone") as failed:
         await runner.migrate()
-    assert failed.value.expected == 2
+    assert failed.value.expected == NEXT
     assert not await store.has_table("notes")
-    assert (await runner.status()).current == 1
+    assert (await runner.status()).current == NEWEST
     mended = MigrationRunner(store, migrations=[*known_migrations(), SECOND])
     await mended.migrate()
     assert await store.has_table("notes")
@@ -120,18 +123,17 @@ async def test_a_newer_database_is_refused_and_left_alone(store: SqliteStore, pa
     before = schema_of(path)
     with pytest.raises(SchemaVersionMismatch, match="install a newer") as refused:
         await pattern_db.open(path, embeddings="none")
-    assert (refused.value.found, refused.value.expected) == (2, 1)
+    assert (refused.value.found, refused.value.expected) == (NEXT, NEWEST)
     assert schema_of(path) == before
 
 
 async def test_a_database_made_by_other_migrations_is_refused(
     store: SqliteStore, path: str
 ) -> None:
-    first = known_migrations()[0]
-    await MigrationRunner(store, migrations=[first, SECOND]).migrate()
-    changed = Migration(2, "notes", (CreateTables((NOTES,)), CreateTables(())))
-    with pytest.raises(SchemaVersionMismatch, match="Migration 2"):
-        await MigrationRunner(store, migrations=[first, changed]).migrate()
+    await MigrationRunner(store, migrations=[*known_migrations(), SECOND]).migrate()
+    changed = Migration(NEXT, "notes", (CreateTables((NOTES,)), CreateTables(())))
+    with pytest.raises(SchemaVersionMismatch, match=f"Migration {NEXT}"):
+        await MigrationRunner(store, migrations=[*known_migrations(), changed]).migrate()
 
 
 async def test_opening_without_migrating_says_what_to_do(path: str) -> None:
@@ -143,7 +145,7 @@ async def test_opening_without_migrating_says_what_to_do(path: str) -> None:
         assert await db.users.count() == 1
 
 
-@pytest.mark.parametrize("version", [-1, 2])
+@pytest.mark.parametrize("version", [-1, NEXT])
 async def test_a_version_that_is_not_there_is_refused(store: SqliteStore, version: int) -> None:
     with pytest.raises(InvalidValue):
         await MigrationRunner(store).migrate(to=version)

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from . import (
     agent,
     config,
+    copying,
     database,
     demo,
     evaluate,
@@ -14,6 +15,7 @@ from . import (
     memory,
     message,
     search,
+    tenant,
     transfer,
     user,
 )
@@ -28,7 +30,7 @@ def _version() -> str:
 app = App(
     "pattern",
     help="The database of an AI agent's life. Begin with `pattern demo`.\n\n"
-    "Every verb takes --db, --embeddings, --json and --debug.",
+    "Every verb takes --db, --embeddings, --json and --debug; most take --tenant.",
     help_format="plaintext",
     version=_version,
     default_parameter=Parameter(
@@ -41,6 +43,8 @@ app = App(
 )
 """Its errors and interrupts are for ``failures`` to put into words."""
 
+database.app.command(copying.copy)
+database.app.command(copying.compare)
 app.command(demo.demo)
 app.command(database.init)
 app.command(database.status)
@@ -54,6 +58,7 @@ for noun in (
     message.app,
     evaluate.app,
     database.app,
+    tenant.app,
     config.app,
 ):
     app.command(noun)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import statistics
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 
+from pattern_db.clock import monotonic
+
 from . import output, progress
 from .options import DEFAULTS, Options
-from .session import existing, opened, runner, settings
+from .session import existing, opened, settings, unmigrated
 from .values import UsageError
 
 if TYPE_CHECKING:
+    from pattern_db.engines.base import Store
     from pattern_db.migrations import MigrationStatus
     from pattern_db.service import Status
 
 app = App("db", help="The database as a whole: schema, space, embeddings.")
 
+_QUESTIONS = 9
 _INNER_TABLES = {"system_metadata", "schema_migrations", "embedding_spaces", "embedding_queue"}
 
 
@@ -116,16 +121,39 @@ def _schema_sentence(schema: MigrationStatus) -> str:
 
 
 @app.command(name="status")
-async def schema_status(*, options: Options = DEFAULTS) -> None:
-    """Show the version of the schema and the migrations to apply. Changes nothing."""
-    async with runner(options) as migrations:
-        found = await migrations.status()
+async def details(*, options: Options = DEFAULTS) -> None:
+    """Show the server or file, versions, indexes, sizes and latency. Changes nothing."""
+    async with unmigrated(options) as (store, migrations):
+        schema, storage = await migrations.status(), await store.describe()
+        latency_ms = await _latency_ms(store)
     if options.json:
-        output.document(found)
+        found = {"capabilities": store.capabilities, "storage": storage, "latency_ms": latency_ms}
+        output.document({**msgspec.structs.asdict(schema), **found})
         return
+    capabilities = store.capabilities
     output.record(
-        [("schema", _schema_sentence(found)), *(("to apply", title) for title in found.pending)]
+        [
+            ("engine", f"{capabilities.engine} {capabilities.version}"),
+            ("schema version", _schema_sentence(schema)),
+            *(("to apply", title) for title in schema.pending),
+            *((name.replace("_", " "), _shown(name, value)) for name, value in storage.items()),
+            ("latency", f"{latency_ms:.2f} ms"),
+        ]
     )
+
+
+async def _latency_ms(store: Store) -> float:
+    """The median time of a question that costs the engine next to nothing, in milliseconds."""
+    taken = []
+    for _ in range(_QUESTIONS):
+        begun = monotonic()
+        await store.has_table("schema_migrations")
+        taken.append(monotonic() - begun)
+    return statistics.median(taken) * 1000
+
+
+def _shown(name: str, value: object) -> object:
+    return output.size(value) if isinstance(value, int) and name.endswith("bytes") else value
 
 
 @app.command
@@ -147,7 +175,7 @@ async def migrate(
     yes
         Go down without being asked again.
     """
-    async with runner(options) as migrations:
+    async with unmigrated(options) as (_, migrations):
         planned = await migrations.migrate(to=to, dry_run=True)
         if not (dry_run or yes) and any(step.startswith("down ") for step in planned):
             raise UsageError("Going down erases data; add --yes if that is wanted.")

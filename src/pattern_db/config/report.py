@@ -90,9 +90,10 @@ def _missing_extras(config: Config) -> Iterator[str]:
 
 
 def _unusable_file(config: Config) -> Iterator[str]:
-    if config.database.type == "remote" or config.database.location == urls.MEMORY:
+    database = config.database.located
+    if database.type == "remote" or database.location == urls.MEMORY:
         return
-    path = config.database.location
+    path = database.location
     directory = os.path.dirname(path)
     if config.database.engine == "sqlite" and os.path.isdir(path):
         yield (

@@ -17,6 +17,7 @@ from pattern_db.config.settings import (
     Kind,
     Secret,
 )
+from pattern_db.config.tenants import impossible
 from pattern_db.config.values import DEFAULT, RANKS, Layer, Setting
 from pattern_db.errors import ConfigError
 
@@ -98,6 +99,8 @@ def settled(settings: Layer, environ: Mapping[str, str]) -> Config:
     for rule in _RULES:
         if rule.broken(config.database):
             raise ConfigError(rule.sentence)
+    if config.database.tenant is not None and (problem := impossible(config.database)):
+        raise ConfigError(problem)
     return config
 
 

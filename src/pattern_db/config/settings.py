@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from pattern_db.config import urls
+from pattern_db.config import tenants, urls
 from pattern_db.config.urls import Engine
 from pattern_db.errors import ConfigError
 
@@ -92,6 +92,18 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="a URL or a path")] | None = None
     namespace: Annotated[str, Meta(description="a name")] | None = None
     database: Annotated[str, Meta(description="a name")] | None = None
+    tenant: (
+        Annotated[
+            str,
+            Meta(
+                pattern=tenants.NAME,
+                max_length=tenants.MOST_NAME_CHARS,
+                description=tenants.ALLOWED,
+            ),
+        ]
+        | None
+    ) = None
+    """Whose data of this database: each tenant has a file, a schema or a database of its own."""
     username: Annotated[str, Meta(description="a name")] | None = None
     password: Annotated[Secret, Meta(description="a string")] | None = None
     """The password of ``username``; with Turso the token of the server."""
@@ -123,6 +135,11 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
         """The engine that the location chooses; ``ConfigError`` for an unknown scheme."""
         url = self.url
         return "sqlite" if url is None or _is_path(url) else urls.scheme_named(url).engine
+
+    @property
+    def located(self) -> DatabaseConfig:
+        """The database that is meant: that of the tenant, if there is one."""
+        return self if self.tenant is None else tenants.located(self, self.tenant)
 
     @property
     def location(self) -> str:

@@ -127,6 +127,12 @@ def absolute_url(url: str, base: str, *, subject: str = "database.url") -> str:
     return f"{name}://{_quoted(path) if scheme.escaped else path}{question}{query}"
 
 
+def file_url(url: str, path: str) -> str:
+    """The URL of another file, of the same scheme."""
+    name, scheme = scheme_of(url), scheme_named(url)
+    return f"{name}://{_quoted(path) if scheme.escaped else path}"
+
+
 def require_host(url: str, *, subject: str) -> None:
     """Raise ``ConfigError`` when a server's URL has no host, or a port that is none."""
     from urllib.parse import urlsplit

@@ -102,6 +102,15 @@ class DatabaseBackend(Protocol):
         right without it, if slower. ``progress`` gets (rows done, rows in all)."""
         ...
 
+    async def erase(self) -> None:
+        """Remove the database itself, with all that this program made in it, and close.
+
+        Opening it again makes an empty one. Nothing is removed, and ``DatabaseBusy`` raised, while
+        somebody else has it open and the engine can tell; ``Unsupported`` if there is something in
+        it that is not ours.
+        """
+        ...
+
     async def describe(self) -> dict[str, Any]:
         """Where the data lies and how large it is, for people to read; never a secret."""
         ...

@@ -25,8 +25,9 @@ from ..sql import quoted
 from . import ddl
 from .connection import Options, claim, connect, prepare_file
 from .failures import DRIVER, disconnect, driver_errors
+from .files import remove_files
 from .text import TextSearch
-from .vectors import VectorSearch
+from .vectors import VectorSearch, segments_folder
 
 MEMORY = ":memory:"
 
@@ -129,16 +130,32 @@ class SqliteStore(EmbeddedStore):
         )
         await self._vectors.build(progress)
 
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``."""
+        if self._current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        self._check_open()
+        await self.close()
+        if self._temporary is None:
+            await asyncio.shield(asyncio.to_thread(remove_files, self._options))
+
     async def describe(self) -> dict[str, Any]:
         """Sizes and versions, for ``pattern status``."""
 
         def run(connection: apsw.Connection) -> dict[str, Any]:
             page_size, pages = connection.pragma("page_size"), connection.pragma("page_count")
             free = connection.pragma("freelist_count")
-            return {"bytes": page_size * pages, "free_bytes": page_size * free}
+            sql = "SELECT name FROM sqlite_schema WHERE type = 'index'"
+            indexes = len(connection.execute(sql).fetchall())
+            return {
+                "bytes": page_size * pages,
+                "free_bytes": page_size * free,
+                "indexes": indexes,
+            }
 
         shown: dict[str, Any] = await self._read(run)
-        return {"path": self._options.path, **shown}
+        segments = segments_folder(self._options.path).glob("*.segment")
+        return {"path": self._options.path, **shown, "vector_segments": len(list(segments))}
 
     # search
 
