@@ -12,6 +12,8 @@ from pattern_db.engines.postgres import PostgresStore
 from pattern_db.engines.postgres.connection import Options as PostgresOptions
 from pattern_db.engines.sqlite import SqliteStore
 from pattern_db.engines.sqlite.connection import Options as SqliteOptions
+from pattern_db.engines.surreal import SurrealStore
+from pattern_db.engines.surreal.connection import Options as SurrealOptions
 from pattern_db.testing import Subject
 
 pytest.register_assert_rewrite(
@@ -19,8 +21,12 @@ pytest.register_assert_rewrite(
 )
 
 
-@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres"])
+@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres", "surreal-mem", "surrealkv"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+    if request.param == "surreal-mem":
+        return on_surreal("mem://")
+    if request.param == "surrealkv":
+        return on_surreal(f"surrealkv://{tmp_path}/mind")
     if request.param == "postgres":
         return on_postgres(request.getfixturevalue("postgres"))
     key = "correct horse" if request.param == "sqlite-encrypted" else None
@@ -39,6 +45,17 @@ def on_postgres(url: str) -> Subject:
         return held + ["taken"] * store.pool.in_use
 
     return Subject(open=lambda: PostgresStore.connect(options), leaks=open_transactions)
+
+
+def on_surreal(url: str) -> Subject:
+    return Subject(
+        open=lambda: SurrealStore.connect(SurrealOptions(url=url)), leaks=_held_turn
+    )
+
+
+def _held_turn(store: Store) -> list[str]:
+    assert isinstance(store, SurrealStore)
+    return ["turn"] * store.turn.locked() + ["transaction"] * len(store.transactions)
 
 
 def _held_writer(store: Store) -> list[str]:
