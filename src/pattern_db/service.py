@@ -254,8 +254,8 @@ async def _connect(config: DatabaseConfig) -> Store:
     connect = _ENGINES.get(config.engine)
     if connect is None:
         raise ConfigError(
-            f"This version opens SQLite files and PostgreSQL servers, not {config.engine} URLs; "
-            "give a path or a postgresql:// URL."
+            f"This version opens SQLite, PostgreSQL and SurrealDB, not {config.engine} URLs; give "
+            "another URL or a path."
         )
     return await connect(config)
 
@@ -298,9 +298,33 @@ async def _open_postgres(config: DatabaseConfig) -> Store:
     )
 
 
+async def _open_surreal(config: DatabaseConfig) -> Store:
+    try:
+        from .engines.surreal import SurrealStore
+        from .engines.surreal.connection import Options
+    except ModuleNotFoundError as error:
+        raise MissingExtra("surreal", "A SurrealDB database") from error
+
+    return await SurrealStore.connect(
+        Options(
+            url=config.url or "",
+            namespace=config.namespace or "pattern",
+            database=config.database or "pattern",
+            username=config.username,
+            password=config.password.reveal() if config.password else None,
+            auth=config.auth,
+            access=config.access,
+            durability=config.durability,
+            lock_timeout_s=config.busy_timeout_s,
+            statement_timeout_s=config.statement_timeout_s,
+        )
+    )
+
+
 _ENGINES: dict[str, Callable[[DatabaseConfig], Awaitable[Store]]] = {
     "sqlite": _open_sqlite,
     "postgres": _open_postgres,
+    "surreal": _open_surreal,
 }
 
 

@@ -48,9 +48,7 @@ def on_postgres(url: str) -> Subject:
 
 
 def on_surreal(url: str) -> Subject:
-    return Subject(
-        open=lambda: SurrealStore.connect(SurrealOptions(url=url)), leaks=_held_turn
-    )
+    return Subject(open=lambda: SurrealStore.connect(SurrealOptions(url=url)), leaks=_held_turn)
 
 
 def _held_turn(store: Store) -> list[str]:

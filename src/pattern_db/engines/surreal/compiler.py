@@ -190,17 +190,21 @@ def _not_in_query(statement: Statement, part: NotInQuery) -> str:
     other = query.table.column(part.selects)
     names = [quoted(column.name), quoted(other.name)]
     if is_record(column) != is_record(other):
-        names = [f"record::id({n})" if is_record(c) else n for n, c in zip(names, (column, other), strict=True)]
+        names = [
+            f"record::id({n})" if is_record(c) else n
+            for n, c in zip(names, (column, other), strict=True)
+        ]
     source = inner.rows(query.filters)
-    return (
-        f"({quoted(column.name)} = NONE OR {names[0]} NOT IN (SELECT VALUE {names[1]} FROM {source}))"
-    )
+    found = f"(SELECT VALUE {names[1]} FROM {source})"
+    return f"({quoted(column.name)} = NONE OR {names[0]} NOT IN {found})"
 
 
 def _in_folded(statement: Statement, part: InFolded) -> str:
     """Upper case, then lower: what differs in case only becomes equal, ``ß`` and ``SS`` too."""
     name = quoted(part.column)
-    wanted = statement.value(part.values, lambda texts: [t for text in texts for t in caseless(text)])
+    wanted = statement.value(
+        part.values, lambda texts: [t for text in texts for t in caseless(text)]
+    )
     return f"({name} != NONE AND string::lowercase(string::uppercase({name} ?? '')) IN {wanted})"
 
 

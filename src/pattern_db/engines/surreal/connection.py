@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...errors import ConfigError, QueryFailed, Unsupported
-from .failures import SurrealError, driver_errors
+from .failures import driver_errors, first_error
 from .links import Embedded, Http, Link, Login, WebSocket
 
 Auth = Literal["root", "namespace", "database", "record", "token"]
@@ -78,7 +78,7 @@ async def _link(options: Options) -> Link:
 
 def login_of(options: Options) -> Login:
     """Who asks. Raises ``ConfigError`` for a login that lacks something."""
-    names = {"namespace": options.namespace, "database": options.database}
+    names: dict[str, Any] = {"namespace": options.namespace, "database": options.database}
     if options.auth == "token":
         return Login(signin=None, token=options.password, **names)
     if options.username is None:
@@ -87,12 +87,13 @@ def login_of(options: Options) -> Login:
 
 
 def _signin(options: Options) -> dict[str, Any]:
-    level = {
+    levels: dict[str, dict[str, Any]] = {
         "root": {},
         "namespace": {"NS": options.namespace},
         "database": {"NS": options.namespace, "DB": options.database},
         "record": {"NS": options.namespace, "DB": options.database, "AC": options.access},
-    }[options.auth]
+    }
+    level = levels[options.auth]
     if options.auth != "record":
         return {**level, "user": options.username, "pass": options.password}
     if options.access is None:
@@ -129,11 +130,13 @@ async def _prepare(link: Link, options: Options) -> None:
         f"USE NS `{options.namespace}`; DEFINE DATABASE IF NOT EXISTS `{options.database}`",
         "namespace": f"DEFINE DATABASE IF NOT EXISTS `{options.database}`",
     }
-    if (script := makes.get(options.auth)) is not None:
-        await link.call("query", [script, {}])
-    try:
-        await link.call("query", ["RETURN session::db()", {}])
-    except SurrealError as error:
+    if (script := makes.get(options.auth)) is not None and options.username is not None:
+        await _defined(link, script)
+    await _defined(link, "DEFINE TABLE IF NOT EXISTS pattern_turn SCHEMALESS")
+
+
+async def _defined(link: Link, script: str) -> None:
+    if (error := first_error(await link.call("query", [script, {}]))) is not None:
         raise QueryFailed(
             "The login may not use the database; grant it the rights, or set database.auth to its "
             "level."

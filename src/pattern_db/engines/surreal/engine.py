@@ -128,7 +128,7 @@ class SurrealStore:
     async def _write(self, writes: Sequence[Write]) -> list[Any]:
         if (held := self.current()) is not None:
             return await held.write(writes)
-        return await asyncio.shield(self.detached(self._alone(writes)))  # type: ignore[no-any-return]
+        return await asyncio.shield(self.detached(self._alone(writes)))
 
     async def _alone(self, writes: Sequence[Write]) -> list[Any]:
         """Writes that are a transaction by themselves."""
@@ -267,10 +267,9 @@ class SurrealStore:
 
     async def drop(self, tables: Sequence[Table], /) -> None:
         """See ``DatabaseBackend.drop``."""
-        spaces = []
-        if any(table.name == table_of(EmbeddingSpace).name for table in tables):
-            if await self.has_table(table_of(EmbeddingSpace).name):
-                spaces = [number for (number,) in await self.execute(_SPACES)]
+        spaces, home = [], table_of(EmbeddingSpace).name
+        if any(table.name == home for table in tables) and await self.has_table(home):
+            spaces = [number for (number,) in await self.execute(_SPACES)]
         await self._write([defining(list(ddl.drop(tables, spaces)))])
 
     async def has_table(self, name: str, /) -> bool:
@@ -375,5 +374,3 @@ def _size_of(path: str) -> int:
             except OSError:  # it was merged into another one meanwhile
                 continue
     return found
-
-

@@ -27,11 +27,11 @@ from ...schema import all_tables, entity_of
 from .names import column_of_index
 
 THROWN = "An error occurred: "
-MISSING, DIFFERS, HELD, RESULT = (f"pattern:{what}:" for what in ("missing", "differs", "held", "is"))
-"""How our own scripts begin what they throw."""
-_BUSY = (
-    "Another process writes to the database alone; try again, or raise database.busy_timeout_s."
+MISSING, DIFFERS, HELD, RESULT = (
+    f"pattern:{what}:" for what in ("missing", "differs", "held", "is")
 )
+"""How our own scripts begin what they throw."""
+_BUSY = "Another process writes to the database alone; try again, or raise database.busy_timeout_s."
 
 
 class SurrealError(Exception):
@@ -168,7 +168,14 @@ def driver_errors() -> Iterator[None]:
         yield
     except PatternError:
         raise
-    except (SurrealError, UnicodeEncodeError, OverflowError, TypeError, ValueError, OSError) as error:
+    except (
+        SurrealError,
+        UnicodeEncodeError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
         raise translated(error) from error
     except RuntimeError as error:
         raise translated(error) from error

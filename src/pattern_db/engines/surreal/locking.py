@@ -40,7 +40,9 @@ class Lock:
     async def take(self, run: Run) -> None:
         """Wait until nobody writes alone, then be the one. Raises ``DatabaseBusy``."""
         free = "; ".join(("BEGIN", *self.guard(alone=False)))
-        text = f"{free}; UPSERT {_TURN} SET by = '{self._me}', until = time::now() + {_LEASE}; COMMIT"
+        text = (
+            f"{free}; UPSERT {_TURN} SET by = '{self._me}', until = time::now() + {_LEASE}; COMMIT"
+        )
         try:
             await run(text)
         except BaseException:

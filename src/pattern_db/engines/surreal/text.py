@@ -53,9 +53,7 @@ class TextSearch:
         if not phrases or not agent_ids or limit <= 0:
             return []
         shared = await shared_with(self._rows, table.text, agent_ids)
-        scope = Scope(
-            table, agent_ids=agent_ids, shared=shared, condition=condition, params=params
-        )
+        scope = Scope(table, agent_ids=agent_ids, shared=shared, condition=condition, params=params)
         size, found = await self._rows(_compiled(scope, phrases), params)
         left_out = set(exclude)
         return _ranked([row for row in found if row[0] not in left_out], phrases, size)[:limit]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
@@ -82,7 +82,7 @@ class Held:
 
     async def write(self, writes: Sequence[Write]) -> list[Any]:
         """Do something inside, after what was asked for before; gives the raw results."""
-        return await asyncio.shield(self._queue(self._write(writes)))  # type: ignore[no-any-return]
+        return await asyncio.shield(self._queue(self._write(writes)))
 
     async def read(self, compiled: Compiled, values: Sequence[Any]) -> Any:
         """What a read gives after what was done inside."""
@@ -90,7 +90,7 @@ class Held:
 
     async def mark(self) -> int:
         """Where the transaction is now, for ``back_to``."""
-        return await asyncio.shield(self._queue(self._length()))  # type: ignore[no-any-return]
+        return await asyncio.shield(self._queue(self._length()))
 
     def back_to(self, mark: int) -> asyncio.Task[Any]:
         """Undo what was done since; it happens even if nobody waits."""
@@ -244,6 +244,3 @@ class _Inner:
 def pause_s(attempt: int) -> float:
     """How long to wait before something is tried again: at random, and longer each time."""
     return random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))
-
-
-Work = Callable[[], Awaitable[Any]]

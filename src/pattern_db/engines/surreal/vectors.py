@@ -53,9 +53,7 @@ class VectorSearch:
         if limit <= 0 or not agent_ids:
             return []
         shared = await shared_with(self._rows, table.text, agent_ids)
-        scope = Scope(
-            table, agent_ids=agent_ids, shared=shared, condition=condition, params=params
-        )
+        scope = Scope(table, agent_ids=agent_ids, shared=shared, condition=condition, params=params)
         size = await self._ask(_size(scope, space))
         if size > EXACT_UP_TO and not shared:
             found = await self._near(scope, vector, space, limit, set(exclude))
@@ -180,8 +178,7 @@ def _items(scope: Scope, ids: Sequence[str] | None = None) -> Compiled:
     if ids is not None:
         source = statement.value([record(name, id) for id in ids])
     text = (
-        f"(SELECT VALUE id FROM {source} WHERE {scope.mine(statement)} "
-        f"AND {scope.live(statement)})"
+        f"(SELECT VALUE id FROM {source} WHERE {scope.mine(statement)} AND {scope.live(statement)})"
     )
     return statement.finish(text, same)
 

@@ -194,9 +194,7 @@ class _Rows:
             for group in groups
         ]
 
-    def _number(
-        self, rows: list[list[Any]], groups: list[tuple[Any, ...]], column: Column
-    ) -> None:
+    def _number(self, rows: list[list[Any]], groups: list[tuple[Any, ...]], column: Column) -> None:
         group_of = self._group_of(column)
         places = {group: n for n, group in enumerate(dict.fromkeys(map(group_of, self.rows)))}
         seen = [0] * len(groups)
@@ -273,4 +271,5 @@ def _of_space(row: Any) -> tuple[str, ...]:
 
 
 def _numbers(vector: bytes) -> list[float]:
-    return np.frombuffer(vector, "<f4").tolist()
+    numbers: list[float] = np.frombuffer(vector, "<f4").tolist()
+    return numbers
