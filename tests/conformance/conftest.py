@@ -15,18 +15,23 @@ from pattern_db.engines.sqlite.connection import Options as SqliteOptions
 from pattern_db.engines.surreal import SurrealStore
 from pattern_db.engines.surreal.connection import Options as SurrealOptions
 from pattern_db.testing import Subject
+from tests.rigs.surreal import PASSWORD, Bridge
 
 pytest.register_assert_rewrite(
     *(f"pattern_db.testing.{n}" for n in ("asking", "storing", "transacting", "searching"))
 )
 
 
-@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres", "surreal-mem", "surrealkv"])
+@pytest.fixture(
+    params=["sqlite", "sqlite-encrypted", "postgres", "surreal-mem", "surrealkv", "surreal-ws"]
+)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     if request.param == "surreal-mem":
-        return on_surreal("mem://")
+        return on_surreal(SurrealOptions(url="mem://"))
     if request.param == "surrealkv":
-        return on_surreal(f"surrealkv://{tmp_path}/mind")
+        return on_surreal(SurrealOptions(url=f"surrealkv://{tmp_path}/mind"))
+    if request.param == "surreal-ws":
+        return on_surreal(on_a_server(request.getfixturevalue("surreal_bridge")))
     if request.param == "postgres":
         return on_postgres(request.getfixturevalue("postgres"))
     key = "correct horse" if request.param == "sqlite-encrypted" else None
@@ -47,8 +52,18 @@ def on_postgres(url: str) -> Subject:
     return Subject(open=lambda: PostgresStore.connect(options), leaks=open_transactions)
 
 
-def on_surreal(url: str) -> Subject:
-    return Subject(open=lambda: SurrealStore.connect(SurrealOptions(url=url)), leaks=_held_turn)
+def on_surreal(options: SurrealOptions) -> Subject:
+    return Subject(open=lambda: SurrealStore.connect(options), leaks=_held_turn)
+
+
+def on_a_server(bridge: Bridge) -> SurrealOptions:
+    return SurrealOptions(
+        url=bridge.url,
+        namespace="test",
+        database=bridge.database(),
+        username="root",
+        password=PASSWORD,
+    )
 
 
 def _held_turn(store: Store) -> list[str]:
