@@ -15,6 +15,7 @@ from pattern_db import Agent, PatternDB
 from pattern_db.embeddings import EmbeddingProvider, create_provider
 
 from .rigs.postgres import Server as PostgresServer
+from .rigs.surreal import Bridge as SurrealBridge
 from .rigs.turso import Server as TursoServer
 
 DATA = Path(os.environ.get("PATTERN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -123,6 +124,14 @@ def postgres(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.database()
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def surreal_bridge() -> Iterator[SurrealBridge]:
+    """What stands for a SurrealDB server, started when a test first asks for it."""
+    bridge = SurrealBridge()
+    yield bridge
+    bridge.stop()
 
 
 @pytest.fixture

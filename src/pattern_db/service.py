@@ -16,7 +16,7 @@ from .embeddings import create_provider
 from .embeddings.indexing import Indexer, Progress
 from .embeddings.provider import EmbeddingProvider
 from .engines.base import Capabilities, Prefer, Store, SyncedStore, SyncReport
-from .errors import ConfigError, MissingExtra, SchemaVersionMismatch, Unsupported
+from .errors import MissingExtra, SchemaVersionMismatch, Unsupported
 from .ids import new_id
 from .migrations import MigrationRunner, MigrationStatus
 from .models import SYSTEM_ID, AuditRecord, SystemMetadata
@@ -277,13 +277,7 @@ def open(
 
 async def _connect(config: DatabaseConfig) -> Store:
     config = config.located
-    connect = _ENGINES.get(config.engine)
-    if connect is None:
-        raise ConfigError(
-            "This version opens SQLite and Turso files and PostgreSQL servers, not "
-            f"{config.engine} URLs; give a path, a turso:// or a postgresql:// URL."
-        )
-    return await connect(config)
+    return await _ENGINES[config.engine](config)
 
 
 async def _open_sqlite(config: DatabaseConfig) -> Store:
@@ -353,10 +347,34 @@ async def _open_turso(config: DatabaseConfig) -> Store:
     )
 
 
+async def _open_surreal(config: DatabaseConfig) -> Store:
+    try:
+        from .engines.surreal import SurrealStore
+        from .engines.surreal.connection import Options
+    except ModuleNotFoundError as error:
+        raise MissingExtra("surreal", "A SurrealDB database") from error
+
+    return await SurrealStore.connect(
+        Options(
+            url=config.url or "",
+            namespace=config.namespace or "pattern",
+            database=config.database or "pattern",
+            username=config.username,
+            password=config.password.reveal() if config.password else None,
+            auth=config.auth,
+            access=config.access,
+            durability=config.durability,
+            lock_timeout_s=config.busy_timeout_s,
+            statement_timeout_s=config.statement_timeout_s,
+        )
+    )
+
+
 _ENGINES: dict[str, Callable[[DatabaseConfig], Awaitable[Store]]] = {
     "sqlite": _open_sqlite,
     "postgres": _open_postgres,
     "turso": _open_turso,
+    "surreal": _open_surreal,
 }
 
 

@@ -13,17 +13,36 @@ from pattern_db.engines.postgres import PostgresStore
 from pattern_db.engines.postgres.connection import Options as PostgresOptions
 from pattern_db.engines.sqlite import SqliteStore
 from pattern_db.engines.sqlite.connection import Options as SqliteOptions
+from pattern_db.engines.surreal import SurrealStore
+from pattern_db.engines.surreal.connection import Options as SurrealOptions
 from pattern_db.engines.turso import TursoStore
 from pattern_db.engines.turso.connection import Options as TursoOptions
 from pattern_db.testing import Subject
+from tests.rigs.surreal import PASSWORD, Bridge
 
 pytest.register_assert_rewrite(
     *(f"pattern_db.testing.{n}" for n in ("asking", "storing", "transacting", "searching"))
 )
 
 
-@pytest.fixture(params=["sqlite", "sqlite-encrypted", "postgres", "turso"])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "sqlite-encrypted",
+        "postgres",
+        "turso",
+        "surreal-mem",
+        "surrealkv",
+        "surreal-ws",
+    ]
+)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+    if request.param == "surreal-mem":
+        return on_surreal(SurrealOptions(url="mem://"))
+    if request.param == "surrealkv":
+        return on_surreal(SurrealOptions(url=f"surrealkv://{tmp_path}/mind"))
+    if request.param == "surreal-ws":
+        return on_surreal(on_a_server(request.getfixturevalue("surreal_bridge")))
     if request.param == "postgres":
         return on_postgres(request.getfixturevalue("postgres"))
     if request.param == "turso":
@@ -45,6 +64,25 @@ def on_postgres(url: str) -> Subject:
         return held + ["taken"] * store.pool.in_use
 
     return Subject(open=lambda: PostgresStore.connect(options), leaks=open_transactions)
+
+
+def on_surreal(options: SurrealOptions) -> Subject:
+    return Subject(open=lambda: SurrealStore.connect(options), leaks=_held_turn)
+
+
+def on_a_server(bridge: Bridge) -> SurrealOptions:
+    return SurrealOptions(
+        url=bridge.url,
+        namespace="test",
+        database=bridge.database(),
+        username="root",
+        password=PASSWORD,
+    )
+
+
+def _held_turn(store: Store) -> list[str]:
+    assert isinstance(store, SurrealStore)
+    return ["turn"] * store.turn.locked() + ["transaction"] * len(store.transactions)
 
 
 def _held_writer(store: Store) -> list[str]:

@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 _EXTRAS = {  # engine or provider: the module it imports, and the extra that brings it
     "turso": ("turso", "turso"),
     "postgres": ("psycopg", "postgres"),
-    "surreal": ("surrealdb", "surreal"),
+    "surreal": ("surrealdb_embedded", "surreal"),
     "fastembed": ("fastembed", "fastembed"),
     "candle": ("fastembed", "fastembed"),
     "openai": ("openai", "openai"),

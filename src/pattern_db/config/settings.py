@@ -19,6 +19,7 @@ from pattern_db.errors import ConfigError
 
 Kind = Literal["embedded", "remote"]
 Durability = Literal["full", "relaxed"]
+Auth = Literal["root", "namespace", "database", "record", "token"]
 Mode = Literal["inline", "queued"]
 Provider = Literal["local", "none", "fastembed", "candle", "openai", "cohere", "ollama"]
 
@@ -106,7 +107,14 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     """Whose data of this database: each tenant has a file, a schema or a database of its own."""
     username: Annotated[str, Meta(description="a name")] | None = None
     password: Annotated[Secret, Meta(description="a string")] | None = None
-    """The password of ``username``; with Turso the token of the server."""
+    """The password of ``username``; with Turso, and where ``auth`` is ``token``, a token."""
+    auth: Annotated[
+        Auth, Meta(description='"root", "namespace", "database", "record" or "token"')
+    ] = "root"
+    """Where the user of a SurrealDB server is defined; ``record`` signs a record in, by way of
+    ``access``."""
+    access: Annotated[str, Meta(description="a name")] | None = None
+    """The access method of a SurrealDB database that signs a record in."""
     key: Annotated[Secret, Meta(description="a string")] | None = None
     """The key a SQLite file is encrypted with."""
     strict_mode: Annotated[bool, Meta(description="true or false")] = False
@@ -125,7 +133,7 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     statement_timeout_s: Annotated[
         float, Meta(gt=0, le=86_400, description="a number of seconds above 0, to 86400")
     ] = 60.0
-    """The longest that a PostgreSQL server may work on one statement, and that a transaction may
+    """The longest that a server may work on one statement, and that a transaction on PostgreSQL may
     wait for its next one."""
     migrate: Annotated[bool, Meta(description="true or false")] = True
     """Run migrations when the database is opened."""
