@@ -116,10 +116,11 @@ class JsonOrder(Filter, frozen=True):
 
 
 class JsonContains(Filter, frozen=True):
-    """The JSON array under ``key`` of the object holds every string of the bound list."""
+    """The JSON array under ``key`` of the object, or (``None``) the array that the column is, holds
+    every string of the bound list."""
 
     column: str
-    key: str
+    key: str | None
     values: Any
 
 

@@ -14,6 +14,7 @@ from .filters import Filter, Param, param
 from .schema import Column, Table, table_of
 
 __all__ = [
+    "Added",
     "Bound",
     "Count",
     "Delete",
@@ -29,6 +30,12 @@ __all__ = [
     "select",
     "update",
 ]
+
+
+class Added(msgspec.Struct, frozen=True):
+    """In an ``Update``: what the column has, and a number (or ``Param``) more."""
+
+    number: Any
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -94,7 +101,10 @@ class Insert(_Query, frozen=True, eq=False):
 
 
 class Update(_Query, frozen=True, eq=False):
-    """Set columns of the rows that meet all conditions; a ``Param`` is bound when it runs."""
+    """Set columns of the rows that meet all conditions.
+
+    A ``Param`` is bound when it runs; ``Added`` adds to the number that the row has then.
+    """
 
     changes: tuple[tuple[str, Any], ...] = ()
     filters: tuple[Filter, ...] = ()

@@ -41,9 +41,11 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """The database assigns 0, 1, 2, … among the rows that agree in these columns."""
+    """The database assigns ``first`` and the numbers after it among the rows that agree in these
+    columns."""
 
     within: tuple[str, ...]
+    first: int = 0
 
 
 class Column(msgspec.Struct, frozen=True, eq=False):
@@ -90,6 +92,8 @@ class Column(msgspec.Struct, frozen=True, eq=False):
             shown["references"] = [self.references.table, self.references.on_delete]
         if self.counted:
             shown["counted"] = list(self.counted.within)
+            if self.counted.first:
+                shown["first"] = self.counted.first
         if self.ranks:
             shown["ranks"] = list(self.ranks)
         return shown
@@ -254,8 +258,8 @@ def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
     if get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint):
-        (inner,) = (arg for arg in get_args(hint) if arg is not type(None))
-        return inner, True
+        others = tuple(arg for arg in get_args(hint) if arg is not type(None))
+        return Union[others], True  # noqa: UP007
     return hint, False
 
 
@@ -286,6 +290,6 @@ def _column_from(described: dict[str, Any]) -> Column:
         type=ColumnType(described["type"]),
         nullable=described.get("nullable", False),
         references=Reference(*references) if references else None,
-        counted=Counted(tuple(counted)) if counted else None,
+        counted=Counted(tuple(counted), described.get("first", 0)) if counted else None,
         ranks=tuple(described.get("ranks", ())),
     )

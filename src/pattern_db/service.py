@@ -26,9 +26,12 @@ from .repositories import (
     Archival,
     Context,
     Conversations,
+    Episodes,
     Groups,
     Memory,
     Messages,
+    Patterns,
+    Policy,
     ToolCalls,
     Users,
 )
@@ -79,7 +82,8 @@ class PatternDB:
         self.embeddings = indexer
         self._metadata = metadata
         self._searcher = Searcher(store, indexer, clock)
-        context = Context(store, indexer, self._searcher, clock)
+        policy = Policy(config.database.max_episodes, config.database.max_episode_age_days)
+        context = Context(store, indexer, self._searcher, clock, policy)
         self.users = Users(context)
         self.agents = Agents(context)
         self.groups = Groups(context)
@@ -89,15 +93,18 @@ class PatternDB:
         self.messages = Messages(context)
         self.tool_calls = ToolCalls(context)
         self.tenants = Tenants(store, config.database, _connect, clock)
+        self.episodes = Episodes(context)
+        self.patterns = Patterns(context)
 
     async def search(self, agent_id: str | Sequence[str], query: str, **options: Any) -> list[Hit]:
         """What an agent, or one of several, knows that answers a question best, best first.
 
         ``agent_id`` is an id or a list of them; ``hit.item.agent_id`` says whose a hit is. Options:
-        ``kinds`` ("message", "memory", "archival"), ``limit`` (10), ``mode`` ("hybrid", "semantic",
-        "keyword"), ``roles``, ``speakers`` (in any case), ``since`` (inclusive), ``until``
-        (exclusive), ``tags`` (all of them, in ``metadata["tags"]``), ``metadata`` (values at these
-        keys, or ``{"$gte": 4}``: $eq $ne $gt $gte $lt $lte $in), ``conversation_id``,
+        ``kinds`` ("message", "memory", "archival", "episode"), ``limit`` (10), ``mode`` ("hybrid",
+        "semantic", "keyword"), ``roles``, ``speakers`` (in any case), ``since`` (inclusive),
+        ``until`` (exclusive), ``tags`` (all of them, an episode's or in ``metadata["tags"]``),
+        ``metadata`` (values at these keys, or ``{"$gte": 4}``: $eq $ne $gt $gte $lt $lte $in),
+        ``conversation_id``, ``domain``, ``task_type`` and ``outcome`` (of episodes),
         ``include_archived`` (True), ``as_of`` (a time: what was known then, memory blocks with
         their text of then), ``diversity`` (0…1: how much hits shall differ from each other; then
         they come as they are chosen, not by score). A filter finds only what has the field it asks

@@ -12,7 +12,18 @@ from typing import Any, get_args
 
 import pytest
 
-from pattern_db import BlockType, MemberRole, PatternType, Permission, Role
+from pattern_db import (
+    BlockType,
+    Complexity,
+    EpisodeStatus,
+    MemberRole,
+    OutcomeKind,
+    PatternKind,
+    PatternType,
+    Permission,
+    Role,
+    TaskType,
+)
 from pattern_db.cli.app import app
 from pattern_db.cli.evaluate import Measuring, Modes
 from pattern_db.cli.found import Narrowing
@@ -37,6 +48,10 @@ PROMISED = {
     *(f"memory {verb}" for verb in ("add", "list", "show", "edit", "append", "search", "history")),
     *(f"memory {verb}" for verb in ("undo", "redo", "share", "unshare", "delete")),
     *(f"message {verb}" for verb in ("add", "list", "search", "archive", "repair")),
+    *(f"episode {verb}" for verb in ("start", "step", "complete", "fail", "abstain", "resume")),
+    *(f"episode {verb}" for verb in ("checkpoint", "list", "show", "search", "metrics")),
+    *(f"episode {verb}" for verb in ("archive", "delete")),
+    *(f"learn {verb}" for verb in ("list", "show", "recommend", "feedback", "decay")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
     *("db copy", "db compare"),
     *(f"tenant {verb}" for verb in ("create", "list", "drop", "migrate")),
@@ -109,6 +124,11 @@ def test_choices_are_those_of_python() -> None:
         ("memory add x", "--type", BlockType),
         ("memory add x", "--permission", Permission),
         ("group create x", "--pattern", PatternType),
+        ("episode start x", "--type", TaskType),
+        ("episode start x", "--complexity", Complexity),
+        ("episode list", "--status", EpisodeStatus),
+        ("episode list", "--outcome", OutcomeKind),
+        ("learn list", "--type", PatternKind),
         ("group add-member x y", "--role", MemberRole),
     ],
 )

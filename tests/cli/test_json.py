@@ -83,6 +83,35 @@ def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
     yield run("message archive", message["id"], *mine)
     yield run("message repair")
 
+    words, episode = run("episode start", "Fix the login test", *mine, "--domain", "web")
+    yield words, episode
+    told = ("--parameters", '{"path": "tests"}', "--duration-ms", "840", "--tool", "pytest")
+    yield run("episode step", episode["id"], "run the tests", "--error", "1 failed", *told)
+    run("episode step", episode["id"], "check it again", "--success", *told)
+    run("episode step", episode["id"], "change it", "--tool", "edit", "--success")
+    words, point = run("episode checkpoint", episode["id"], "lunch")
+    yield words, point
+    yield run("episode complete", episode["id"], "all green", "--artifact", "fix.patch")
+    for verb in ("list", "metrics"):
+        yield run(f"episode {verb}")
+    yield run("episode show", episode["id"])
+    yield run("episode search", "login", "--domain", "web")
+    words, again = run("episode resume", point["id"])
+    yield words, again
+    yield run("episode abstain", again["episode"]["id"], "no key", "--signal", "403")
+    yield run("episode archive", again["episode"]["id"])
+    words, other = run("episode start", "Do it otherwise", *mine)
+    yield run("episode fail", other["id"], "no idea")
+    yield run("episode delete", other["id"])
+    words, patterns = run("learn list")
+    yield words, patterns
+    yield run("learn show", patterns[0]["id"])
+    words, tips = run("learn recommend", "login test fails", "--domain", "web")
+    yield words, tips
+    used = tips["items"][0]["pattern"]["id"]
+    yield run("learn feedback", tips["session_id"], "success", "--applied", used)
+    yield run("learn decay", "--dry-run")
+
     yield run("import", "locomo", "locomo.json")
     yield run("status")
     yield run("db status")

@@ -95,6 +95,20 @@ async def test_down_then_up_keeps_the_data_it_can(store: SqliteStore, clock) -> 
     assert await store.execute(Count(table_of(User))) == 1
 
 
+async def test_a_database_of_the_first_version_gains_episodes_and_keeps_what_it_has(
+    store: SqliteStore, clock, path: str
+) -> None:
+    await MigrationRunner(store, migrations=known_migrations()[:1]).migrate()
+    ada = User(id="ada", name="Ada", created_at=clock(), updated_at=clock())
+    await store.execute(Insert(table_of(User)), row=ada)
+    await store.close()
+    async with pattern_db.open(path, embeddings="none") as db:
+        assert await db.users.get("ada") == ada
+        agent = await db.agents.create(name="Flux")
+        await db.episodes.start(agent.id, task="Move on.")
+        assert (await db.status()).schema.current == NEWEST
+
+
 async def test_all_the_way_down_leaves_an_empty_database(store: SqliteStore, path: str) -> None:
     runner = MigrationRunner(store)
     await runner.migrate()

@@ -71,10 +71,12 @@ def show_hits(options: Output, hits: list[Hit], *, explain: bool) -> None:
 
 def _entry(hit: Hit, *, explain: bool) -> Entry:
     item = hit.item
-    who = getattr(item, "speaker", None) or getattr(item, "label", None) or ""
+    names = ("speaker", "label", "domain")
+    who = next((name for name in (getattr(item, n, None) for n in names) if name), "")
     facts = [f"{hit.score:.2f}", hit.kind, output.when(item.created_at), who, item.id]
     why = " + ".join(f"{part} {value:.3f}" for part, value in _largest_first(hit.why))
-    return Entry(facts, item.content, [f"{hit.score:.3f} = {why}"] if explain else [])
+    text = item.task if hit.kind == "episode" else item.content
+    return Entry(facts, text, [f"{hit.score:.3f} = {why}"] if explain else [])
 
 
 def _largest_first(why: dict[str, float]) -> list[tuple[str, float]]:

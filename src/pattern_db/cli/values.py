@@ -15,7 +15,7 @@ from pattern_db.errors import InvalidValue
 
 STDIN = "standard input"
 
-Kind = Literal["message", "memory", "archival"]
+Kind = Literal["message", "memory", "archival", "episode"]
 Mode = Literal["hybrid", "semantic", "keyword"]
 
 
@@ -40,6 +40,13 @@ def _object(_: Any, tokens: Sequence[Token]) -> dict[str, Any]:
         raise ValueError('it is no JSON object; write one such as {"tag": "home"}.') from None
 
 
+def _any_json(_: Any, tokens: Sequence[Token]) -> Any:
+    try:
+        return msgspec.json.decode(tokens[0].value)
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError('it is no JSON; write such as {"path": "tests"} or 3.') from None
+
+
 def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
     parts = [part.strip() for token in tokens for part in token.value.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
@@ -52,6 +59,10 @@ Moment = Annotated[datetime, Parameter(converter=_moment, metavar="ISO", n_token
 
 JsonObject = Annotated[
     dict[str, Any], Parameter(converter=_object, metavar="JSON", n_tokens=1, accepts_keys=False)
+]
+
+Json = Annotated[
+    Any, Parameter(converter=_any_json, metavar="JSON", n_tokens=1, accepts_keys=False)
 ]
 
 Numbers = Annotated[tuple[int, ...], Parameter(converter=_numbers, metavar="N,N", n_tokens=1)]

@@ -135,6 +135,15 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     ] = 60.0
     """The longest that a server may work on one statement, and that a transaction on PostgreSQL may
     wait for its next one."""
+    max_episodes: (
+        Annotated[int, Meta(ge=1, le=10**9, description="a whole number from 1 to 10^9")] | None
+    ) = None
+    """The most ended episodes that are kept; completing another one lets the least relevant go."""
+    max_episode_age_days: (
+        Annotated[float, Meta(gt=0, le=10**6, description="a number of days above 0, to 10^6")]
+        | None
+    ) = None
+    """Ended episodes that are older go when another one is completed."""
     migrate: Annotated[bool, Meta(description="true or false")] = True
     """Run migrations when the database is opened."""
 

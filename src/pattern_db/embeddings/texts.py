@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-from ..models import ArchivalEntry, MemoryBlock, Message
+from ..models import ArchivalEntry, Episode, MemoryBlock, Message
 
 
 def said_text(message: Message) -> str:
@@ -31,10 +31,16 @@ def entry_text(entry: ArchivalEntry) -> str:
     return entry.content
 
 
+def task_text(episode: Episode) -> str:
+    """What was to be done: similar tasks are near each other, however they went."""
+    return episode.task
+
+
 EMBEDDED_TEXT: dict[type, Callable[[Any], str]] = {
     Message: message_text,
     MemoryBlock: block_text,
     ArchivalEntry: entry_text,
+    Episode: task_text,
 }
 
 

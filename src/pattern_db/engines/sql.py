@@ -36,7 +36,7 @@ from ..filters import (
     Param,
     fold_case,
 )
-from ..query import Count, Delete, Get, Insert, Order, Query, Select, Update
+from ..query import Added, Count, Delete, Get, Insert, Order, Query, Select, Update
 from ..schema import Column, ColumnType, Table
 
 Binder = Callable[[dict[str, Any]], Any]
@@ -287,7 +287,13 @@ def _json_some(
 
 def _json_contains(statement: Statement, part: JsonContains) -> str:
     column = statement.name(statement.table.column(part.column))
-    wanted, key = statement.value(part.values, encode_json), statement.key(part.key)
+    wanted = statement.value(part.values, encode_json)
+    if part.key is None:
+        return (
+            f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE want.value NOT IN "
+            f"(SELECT have.value FROM json_each({column}) AS have WHERE have.type = 'text'))"
+        )
+    key = statement.key(part.key)
     listed = "CASE field.type WHEN 'array' THEN field.value ELSE '[]' END"
     return (
         f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE NOT EXISTS ("
@@ -398,7 +404,8 @@ def _counted(table: Table, column: Column, placeholder: str, first: int) -> str:
         f"{quoted(other)} IS ?{first + offset}"
         for offset, other in enumerate(column.counted.within)
     )
-    newest = f"SELECT coalesce(max({name}), -1) + 1 FROM {quoted(table.name)} WHERE {within}"
+    before = column.counted.first - 1
+    newest = f"SELECT coalesce(max({name}), {before}) + 1 FROM {quoted(table.name)} WHERE {within}"
     return f"coalesce({placeholder}, ({newest}))"
 
 
@@ -439,12 +446,17 @@ def counted_columns(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.counted]
 
 
+def change(statement: Statement, name: str, value: Any) -> str:
+    """What an update does to a column."""
+    column = statement.table.column(name)
+    if isinstance(value, Added):
+        return f"{quoted(name)} = {quoted(name)} + {statement.values(column, value.number)}"
+    return f"{quoted(name)} = {statement.values(column, value)}"
+
+
 def _compile_update(query: Update, kind: type[Statement]) -> Compiled:
     statement, table = kind(query.table), query.table
-    changes = ", ".join(
-        f"{quoted(name)} = {statement.values(table.column(name), value)}"
-        for name, value in query.changes
-    )
+    changes = ", ".join(change(statement, name, value) for name, value in query.changes)
     sql = f"UPDATE {quoted(table.name)} SET {changes}{statement.where(query.filters)}"
     return statement.finish(sql, None, writes=True, bounded=False)
 

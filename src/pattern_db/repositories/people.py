@@ -20,10 +20,11 @@ from ..models import (
     PatternType,
     User,
 )
-from ..query import Insert, delete, param, select
+from ..query import Bound, Insert, delete, param, select
 from ..schema import columns_of, table_of
 from ..validation import build, check_enum, check_id
 from .content import listed
+from .merging import UNFOUNDED
 from .repository import DEFAULT_LIMIT, Repository, given
 
 _M = columns_of(GroupMember)
@@ -107,6 +108,9 @@ class Users(Repository[User]):
             return None
         agents = Agents(self._context)
         return UserWithAgents(user=user, agents=await agents.get_by_user(id))
+
+    def _purges(self, found: User) -> builtins.list[Bound]:
+        return [*super()._purges(found), UNFOUNDED()]
 
 
 class Agents(Repository[Agent]):
@@ -235,6 +239,9 @@ class Agents(Repository[Agent]):
             user_id=user_id,
             status=None if status is None else check_enum("status", AgentStatus, status),
         )
+
+    def _purges(self, found: Agent) -> builtins.list[Bound]:
+        return [*super()._purges(found), UNFOUNDED()]
 
 
 class Groups(Repository[AgentGroup]):

@@ -32,13 +32,21 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.5
 _AUDIT = Insert(table_of(AuditRecord))
 
 
+class Policy(msgspec.Struct, frozen=True):
+    """How many ended episodes are kept, and for how many days; ``None`` for any."""
+
+    max_episodes: int | None = None
+    max_age_days: float | None = None
+
+
 class Context(msgspec.Struct, frozen=True):
-    """What repositories share: the store, the indexer, the searcher and the clock."""
+    """What repositories share."""
 
     store: Store
     indexer: Indexer
     searcher: Searcher
     clock: Clock
+    policy: Policy = Policy()
 
 
 class Queries:

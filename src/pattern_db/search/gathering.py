@@ -16,7 +16,7 @@ from ..embeddings.provider import Vector
 from ..embeddings.texts import EMBEDDED_TEXT
 from ..engines.base import Store
 from ..filters import Filter, InRows, NotInQuery
-from ..models import MemoryBlock, Message, SharedBlock
+from ..models import Episode, MemoryBlock, Message, SharedBlock
 from ..query import Select, param, select
 from ..schema import Table, columns_of, table_of
 from .candidate import Candidate
@@ -34,11 +34,14 @@ FUSED_AFTER = 20
 """The rank that the best of a side has then: reciprocal rank fusion, of Cormack et al. 2009."""
 REACH = 2
 """How far beside, in turns."""
+READ_OF_EPISODES_CHARS = 800
+"""How much of what an episode is found by is ranked, beside its task."""
 NAMED_BY = 100
 """How many of the turns that the text search finds tell who speaks."""
 
 _M = columns_of(Message)
-_MESSAGES, _BLOCKS = table_of(Message), table_of(MemoryBlock)
+_EP = columns_of(Episode)
+_MESSAGES, _BLOCKS, _EPISODES = table_of(Message), table_of(MemoryBlock), table_of(Episode)
 _READ_OF_TURNS = (
     _M.id,
     _M.agent_id,
@@ -49,6 +52,7 @@ _READ_OF_TURNS = (
     _M.tool_text,
     _M.created_at,
 )
+_READ_OF_EPISODES = (_EP.id, _EP.task, _EP.searchable, _EP.created_at)
 _SHARED = select(SharedBlock).where(columns_of(SharedBlock).agent_id.in_(param("agent_ids")))
 _BESIDE = (
     select(Message)
@@ -140,6 +144,7 @@ class Gatherer:
         self._indexer = indexer
         self._by_ids = {kind: _by_ids(table) for kind, table in SEARCHABLE.items()}
         self._turns = self._by_ids["message"].only(*_READ_OF_TURNS)
+        self._tasks = self._by_ids["episode"].only(*_READ_OF_EPISODES)
 
     async def gather(self, asked: Asked, found: Found) -> None:
         """Fill in the candidates of one kind, what ranking reads of them and their scores."""
@@ -225,6 +230,8 @@ class Gatherer:
             return {}
         if found.table is _MESSAGES:
             return _turns(await self._rows(asked, found, self._turns, ids))
+        if found.table is _EPISODES:
+            return _tasks(await self._rows(asked, found, self._tasks, ids))
         items = await self.load(asked, found, ids)
         return {id: _alone(found, item) for id, item in items.items() if item.content.strip()}
 
@@ -351,6 +358,14 @@ def _turns(rows: Sequence[tuple[Any, ...]]) -> dict[str, Candidate]:
             thread: Thread = (agent_id, conversation)
             turns[id] = Candidate(id, "message", text, created_at, thread, ordinal or 0, speaker)
     return turns
+
+
+def _tasks(rows: Sequence[tuple[Any, ...]]) -> dict[str, Candidate]:
+    """The episodes of rows of ``_READ_OF_EPISODES``."""
+    return {
+        id: Candidate(id, "episode", f"{task}\n{rest[:READ_OF_EPISODES_CHARS]}", created_at)
+        for id, task, rest, created_at in rows
+    }
 
 
 def _alone(found: Found, item: Any) -> Candidate:

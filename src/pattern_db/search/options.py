@@ -12,7 +12,7 @@ import msgspec
 from ..embeddings.indexing import SEARCHABLE
 from ..errors import InvalidValue
 from ..filters import And, Filter, InFolded, JsonContains, param
-from ..models import Json, Role
+from ..models import Json, OutcomeKind, Role, TaskType
 from ..schema import Table
 from ..validation import (
     check_enum,
@@ -62,6 +62,9 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] | None = None
     metadata: Json | None = None
     conversation_id: str | None = None
+    domain: str | None = None
+    task_type: TaskType | None = None
+    outcome: OutcomeKind | None = None
     include_archived: bool = True
     as_of: datetime | None = None
     diversity: float = 0.0
@@ -88,9 +91,10 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         columns = {column.name for column in table.columns}
         used = tuple(name for name in _NEEDS if name not in without and self._asks(name))
-        if any(_NEEDS[name] not in columns for name in used if name != "include_archived"):
+        missing = {name for name in used if columns.isdisjoint(_NEEDS[name])}
+        if missing - {"include_archived"}:
             return None
-        used = tuple(name for name in used if _NEEDS[name] in columns)
+        used = tuple(name for name in used if name not in missing)
         tests = tests_of(self.metadata or {})
         condition = _condition(table, used, tuple(operator for _, operator, _ in tests))
         return condition, {name: getattr(self, name) for name in used} | values_of(tests)
@@ -109,17 +113,20 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NEEDS = {
-    "roles": "role",
-    "speakers": "speaker",
-    "since": "created_at",
-    "until": "created_at",
-    "tags": "metadata",
-    "metadata": "metadata",
-    "conversation_id": "conversation_id",
-    "include_archived": "is_archived",
-    "as_of": "created_at",
+    "roles": ("role",),
+    "speakers": ("speaker",),
+    "since": ("created_at",),
+    "until": ("created_at",),
+    "tags": ("tags", "metadata"),
+    "metadata": ("metadata",),
+    "conversation_id": ("conversation_id",),
+    "domain": ("domain",),
+    "task_type": ("task_type",),
+    "outcome": ("outcome_kind",),
+    "include_archived": ("is_archived", "archived_from"),
+    "as_of": ("created_at",),
 }
-"""The column that a row must have to meet an option."""
+"""The columns of which a row must have one to meet an option."""
 
 
 def _time_column(table: Table) -> str:
@@ -135,14 +142,33 @@ def _known_by(table: Table) -> Filter:
     return by_then & theirs() if blocks else by_then
 
 
+def _tagged(table: Table) -> Filter:
+    """It has all tags: as a list of its own, or in its metadata."""
+    if any(column.name == "tags" for column in table.columns):
+        return JsonContains("tags", None, param("tags"))
+    return JsonContains("metadata", "tags", param("tags"))
+
+
+def _in_use(table: Table) -> Filter:
+    """It is not archived."""
+    if any(column.name == "archived_from" for column in table.columns):
+        not_archived: Filter = table.column("archived_from") == None  # noqa: E711
+        return not_archived
+    live: Filter = table.column("is_archived") == False  # noqa: E712
+    return live
+
+
 _FILTERS: dict[str, Any] = {
     "roles": lambda t: t.column("role").in_(param("roles")),
     "speakers": lambda _t: InFolded("speaker", param("speakers")),
     "since": lambda t: t.column(_time_column(t)) >= param("since"),
     "until": lambda t: t.column(_time_column(t)) < param("until"),
-    "tags": lambda _t: JsonContains("metadata", "tags", param("tags")),
+    "tags": _tagged,
     "conversation_id": lambda t: t.column("conversation_id") == param("conversation_id"),
-    "include_archived": lambda t: t.column("is_archived") == False,  # noqa: E712
+    "domain": lambda t: t.column("domain") == param("domain"),
+    "task_type": lambda t: t.column("task_type") == param("task_type"),
+    "outcome": lambda t: t.column("outcome_kind") == param("outcome"),
+    "include_archived": _in_use,
     "as_of": _known_by,
 }
 
@@ -217,6 +243,9 @@ _CHECKS: dict[str, Any] = {
     "tags": _texts("tags"),
     "metadata": check_metadata,
     "conversation_id": lambda value: check_id("conversation_id", value),
+    "domain": lambda value: check_text("domain", value),
+    "task_type": lambda value: check_enum("task_type", TaskType, value),
+    "outcome": lambda value: check_enum("outcome", OutcomeKind, value),
     "include_archived": _flag,
     "as_of": lambda value: check_time("as_of", value),
     "diversity": _diversity,

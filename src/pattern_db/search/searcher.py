@@ -57,15 +57,26 @@ class Searcher:
         weights: Mapping[str, float] | None = None,
     ) -> list[Hit]:
         """See ``PatternDB.search``; ``weights`` are those of ``ranking.rank``."""
-        check_text("query", query, at_most=MAX_QUERY_CHARS)
         agent_ids = agents_of(agent_id)
         await self._check_scope(agent_ids, options)
+        return await self.among(agent_ids, query, options, weights=weights)
+
+    async def among(
+        self,
+        agent_ids: Sequence[str],
+        query: str,
+        options: SearchOptions,
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Hit]:
+        """The same for any number of agents that are there."""
+        check_text("query", query, at_most=MAX_QUERY_CHARS)
         if options.mode == "semantic" and self._indexer.provider is None:
             raise Unsupported(
                 "Semantic search needs an embedding provider; set embeddings.provider, or use "
                 'mode="keyword".'
             )
-        if not query.strip():
+        if not query.strip() or not agent_ids:
             return []
         from . import ranking  # numpy: not before it is needed
 

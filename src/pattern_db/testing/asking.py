@@ -19,13 +19,14 @@ from ..filters import (
     JsonOrder,
     NotInQuery,
 )
-from ..models import Agent, MemoryBlock, Permission, SharedBlock, User
+from ..models import Agent, Episode, MemoryBlock, Permission, SharedBlock, User
 from ..query import param, select
 from ..schema import columns_of
-from .rows import add, agent, block, later, shared, user
+from .rows import add, agent, block, episode, later, shared, user
 
 pytestmark = pytest.mark.asyncio
 _A, _B, _U = columns_of(Agent), columns_of(MemoryBlock), columns_of(User)
+_EP = columns_of(Episode)
 _JSON: list[Any] = [
     True, False, None, 0, 1, 1.0, -1, 2.5, "1", "true", "null", "", "a", "é", [], {}, [1], {"a": 1},
     2**53, 2**53 + 1, 1e300, -(2**63), 2**63 - 1,
@@ -194,6 +195,21 @@ async def test_a_json_list_holds_every_wanted_text(store: Store) -> None:
     assert await _found(store, holds, key="key", values=["x"]) == ["u00", "u01", "u04"]
     assert await _found(store, holds, key="key", values=["y", "x", "x"]) == ["u00"]
     assert await _found(store, holds, key="nothing", values=["x"]) == []
+
+
+async def test_a_column_that_is_a_list_holds_every_wanted_text(store: Store) -> None:
+    tags = [["x", "y"], ["x"], [], ["xy"]]
+    rows = [episode(f"e{n}", tags=each) for n, each in enumerate(tags)]
+    await add(store, agent("flux"), *rows)
+    holds = JsonContains("tags", None, param("values"))
+    query = select(Episode).where(holds, _EP.agent_id == param("own")).order_by(_EP.id)
+    for wanted, ids in (
+        (["x"], ["e0", "e1"]),
+        (["y", "x"], ["e0"]),
+        ([], ["e0", "e1", "e2", "e3"]),
+    ):
+        found = await store.execute(query, values=wanted, own="flux")
+        assert [row.id for row in found] == ids
 
 
 async def test_enums_sort_and_compare_by_rank(store: Store) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import types
 from datetime import UTC
-from typing import Any, get_args
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -65,6 +66,13 @@ _SCALARS: dict[ColumnType, st.SearchStrategy[Any]] = {
 }
 
 
+_PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: _SCALARS[ColumnType.INTEGER],
+    float: _SCALARS[ColumnType.REAL],
+}
+
+
 def values_of(column: Column) -> st.SearchStrategy[Any]:
     """What a column may hold."""
     if column.type is ColumnType.ENUM:
@@ -81,12 +89,24 @@ def _json_of(hint: Any) -> st.SearchStrategy[Any]:
         return _STRUCTS[hint]
     if hint is str:
         return texts()
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return structs(hint)
     arguments = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return st.one_of(*(st.none() if a is type(None) else _json_of(a) for a in arguments))
     if len(arguments) == 1:
         return st.lists(_json_of(arguments[0]), max_size=3)
     if len(arguments) == 2:
         return st.dictionaries(texts(), json_values(), max_size=3)
     return json_values()
+
+
+def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    """Any value of a Struct that is kept within a row."""
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{name: _json_of(hints[name]) for name in kind.__struct_fields__})
 
 
 def entities(table: Table, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[msgspec.Struct]:

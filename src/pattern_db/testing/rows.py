@@ -16,10 +16,15 @@ from ..models import (
     ArchivalEntry,
     Embedding,
     EmbeddingSpace,
+    Episode,
     MemoryBlock,
     Message,
+    Pattern,
+    PatternKind,
     Role,
     SharedBlock,
+    Step,
+    ToolSequence,
     User,
 )
 from ..query import Bound, Get, Insert, delete, update
@@ -57,6 +62,25 @@ def entry(id: str, agent_id: str = "flux", **fields: Any) -> ArchivalEntry:
     """An archival entry."""
     given = {"content": id, "created_at": NOW, "updated_at": NOW, **fields}
     return ArchivalEntry(id=id, agent_id=agent_id, **given)
+
+
+def episode(id: str, agent_id: str = "flux", **fields: Any) -> Episode:
+    """An episode that says its id."""
+    given = {"task": id, "created_at": NOW, "updated_at": NOW, **fields}
+    return Episode(id=id, agent_id=agent_id, **given)
+
+
+def step(id: str, episode_id: str, **fields: Any) -> Step:
+    """A step of an episode."""
+    return Step(**{"id": id, "episode_id": episode_id, "action": id, "timestamp": NOW, **fields})
+
+
+def pattern(id: str, **fields: Any) -> Pattern:
+    """A pattern, whose content key is its id."""
+    given = {"pattern_data": ToolSequence([id]), "domain": "web", "content_key": id, **fields}
+    return Pattern(
+        id=id, pattern_type=PatternKind.TOOL_SEQUENCE, created_at=NOW, updated_at=NOW, **given
+    )
 
 
 def later(seconds: int) -> datetime:

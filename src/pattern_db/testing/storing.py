@@ -18,10 +18,11 @@ from ..models import (
     Conversation,
     MessageBatch,
     Permission,
+    RecommendationSession,
     SystemMetadata,
     User,
 )
-from ..query import Count, Get, Insert, delete, param, select, update
+from ..query import Added, Count, Get, Insert, delete, param, select, update
 from ..schema import Table, all_tables, columns_of, table_of
 from .entities import NASTY_TEXTS, entities, vectors
 from .rows import (
@@ -34,12 +35,15 @@ from .rows import (
     block,
     change,
     entry,
+    episode,
     later,
     message,
+    pattern,
     read,
     remove,
     shared,
     space,
+    step,
     user,
 )
 from .subject import Subject
@@ -65,6 +69,9 @@ async def _parents(store: Store) -> None:
         block(_PARENT, "other"),
         entry(_PARENT, "other"),
         ArchiveSummary(_PARENT, "other", "", 0, 0, 0, NOW),
+        episode(_PARENT, "other"),
+        pattern(_PARENT),
+        RecommendationSession(_PARENT, "", NOW),
     )
 
 
@@ -81,7 +88,7 @@ def _rows_of(table: Table) -> st.SearchStrategy[msgspec.Struct]:
         fixed |= {
             "space": st.just(SPACE),
             "item_id": st.just(_PARENT),
-            "kind": st.sampled_from(["message", "memory", "archival"]),
+            "kind": st.sampled_from(["message", "memory", "archival", "episode"]),
             "vector": vectors(DIMENSIONS),
         }
     return entities(table, **fixed)
@@ -249,6 +256,27 @@ async def test_the_database_counts_within_each_conversation(store: Store, rows: 
         assert await read(store, made[-1]) == stored[-1]
     (one,) = await add(store, message("next", conversation_id="talk"))
     assert one.ordinal == rows
+
+
+async def test_the_database_counts_the_steps_of_each_episode_from_one(store: Store) -> None:
+    await add(store, agent("flux"), episode("e1"), episode("e2"))
+    for owner in ("e1", "e2"):
+        stored = await add(store, *(step(f"{owner}-{n:02}", owner) for n in range(20)))
+        assert [row.step_number for row in stored] == list(range(1, 21))
+    (one,) = await add(store, step("next", "e1"))
+    assert one.step_number == 21
+    assert (await read(store, step("next", "e1"))).step_number == 21
+
+
+async def test_an_update_adds_to_the_number_that_is_there(store: Store) -> None:
+    await add(store, agent("flux"), block("b", revision=3), block("c"))
+    by = columns_of(type(block("b")))
+    more = update(type(block("b")), "content", revision=Added(param("n")), version=Added(-1))
+    more = more.where(by.id == param("id"))
+    await asyncio.gather(*(store.execute(more, id="b", n=2, content=str(n)) for n in range(10)))
+    after = await read(store, block("b"))
+    assert (after.revision, after.version) == (23, -9)
+    assert (await read(store, block("c"))).revision == 1
 
 
 async def test_a_write_is_kept_whole_or_not_at_all(store: Store) -> None:

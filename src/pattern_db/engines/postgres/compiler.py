@@ -29,6 +29,7 @@ from ..sql import (
     Decoder,
     Statement,
     binder,
+    change,
     counted_columns,
     decoder_of,
     encode_json,
@@ -258,7 +259,8 @@ def _compared(operator: str, cast: str) -> str:
 
 
 def _json_contains(statement: PostgresStatement, part: JsonContains) -> str:
-    have = _field(statement, part.column, part.key)
+    column = part.column
+    have = _json(statement, column) if part.key is None else _field(statement, column, part.key)
     wanted = statement.listed(part.values)
     return (
         f"(cardinality({wanted}) = 0 OR "
@@ -354,11 +356,7 @@ def _row_binder(table: Table) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
 
 
 def _update(query: Update, statement: PostgresStatement) -> Compiled:
-    table = query.table
-    changes = ", ".join(
-        f"{quoted(name)} = {statement.values(table.column(name), value)}"
-        for name, value in query.changes
-    )
+    changes = ", ".join(change(statement, name, value) for name, value in query.changes)
     sql = f"UPDATE {statement.source()} SET {changes}{statement.where(query.filters)}"
     return statement.finish(sql, None, writes=True, bounded=False)
 

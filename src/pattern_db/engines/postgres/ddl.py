@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from ...schema import Column, Index, Table, TextIndex
+from ...schema import Column, Counted, Index, Table, TextIndex
 from ..sql import quoted
 from .compiler import type_of
 from .names import FOLD, WORDS, Schema, index_name, key_name, reference_name
@@ -108,12 +108,12 @@ class Builder:
     def _counters(self, table: Table) -> Iterator[str]:
         for column in table.columns:
             if column.counted is not None:
-                yield from self._counter(table, column, column.counted.within)
+                yield from self._counter(table, column, column.counted)
 
-    def _counter(self, table: Table, column: Column, within: Sequence[str]) -> Iterator[str]:
+    def _counter(self, table: Table, column: Column, counted: Counted) -> Iterator[str]:
         """The next number is asked for under a lock of the group, which the transaction holds to
         its end; the question then sees what was committed before."""
-        name = f"{table.name}_count_{column.name}"
+        name, within = f"{table.name}_count_{column.name}", counted.within
         group = " || '/' || ".join(f"coalesce(new.{quoted(w)}, '')" for w in within)
         newest = ", ".join(f"{quoted(c)} DESC" for c in _order_of(table, column, within))
         branches = " ".join(
@@ -126,7 +126,8 @@ class Builder:
             f"DECLARE next bigint; BEGIN IF new.{quoted(column.name)} IS NULL THEN "
             f"PERFORM pg_advisory_xact_lock("
             f"hashtextextended('{self._schema.plain}/{name}/' || {group}, 0)); "
-            f"{branches} END IF; new.{quoted(column.name)} := coalesce(next, 0); END IF; "
+            f"{branches} END IF; "
+            f"new.{quoted(column.name)} := coalesce(next, {counted.first}); END IF; "
             "RETURN new; END"
         )
         yield self._trigger(table.name, name, "BEFORE INSERT", body)
