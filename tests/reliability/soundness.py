@@ -21,12 +21,19 @@ import msgspec
 from pattern_db.embeddings.texts import EMBEDDED_TEXT, content_hash
 from pattern_db.engines.sql import model_reader
 from pattern_db.engines.sqlite.ddl import TOKENIZER
-from pattern_db.models import ArchivalEntry, BatchStatus, MemoryBlock, Message, MessageBatch
+from pattern_db.models import (
+    ArchivalEntry,
+    BatchStatus,
+    Episode,
+    MemoryBlock,
+    Message,
+    MessageBatch,
+)
 from pattern_db.schema import Table, TextIndex, table_of
 
 from .tiny import DIMENSIONS, TinyEmbeddings, vector_of
 
-_SEARCHED = (Message, MemoryBlock, ArchivalEntry)
+_SEARCHED = (Message, MemoryBlock, ArchivalEntry, Episode)
 
 
 def flaws(path: str | Path, *, embedded: bool = True) -> list[str]:

@@ -20,6 +20,7 @@ import pattern_db
 from pattern_db.embeddings.provider import EmbeddingProvider, Matrix, Vector
 from pattern_db.episodes.planning import f1
 from pattern_db.episodes.runs import overlap, path_of
+from pattern_db.ids import derived_id
 from pattern_db.service import PatternDB
 
 from .episode_baselines import (
@@ -226,7 +227,8 @@ class Fold:
 
     async def _agent(self, name: str) -> str:
         if name not in self._agents:
-            self._agents[name] = (await self._db.agents.create(name=name)).id
+            id = derived_id("agent", name)  # the same in every database, and so are the answers
+            self._agents[name] = (await self._db.agents.create(name=name, id=id)).id
         return self._agents[name]
 
     async def _start(self, query: Trial) -> str:
