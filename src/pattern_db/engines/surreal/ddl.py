@@ -131,7 +131,8 @@ def _of_items(table: Table) -> Iterator[str]:
     name = quoted(table.name)
     yield f"DEFINE INDEX of_item ON {name} FIELDS {', '.join(_OF_ITEM)}"
     if table.name == VECTORS:
-        near = "type::record('near_' + <string> record::id($before.space), record::id($before.id))"
+        key = "<string> $before.chunk_index + '/' + $before.kind + '/' + $before.item_id"
+        near = f"type::record('near_' + <string> record::id($before.space), {key})"
         yield f"DEFINE EVENT near_gone ON {name} WHEN $event = 'DELETE' THEN {{ DELETE {near} }}"
 
 

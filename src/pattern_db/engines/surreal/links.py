@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ...errors import PatternError, QueryFailed, Unsupported
+from ...errors import ConfigError, MissingExtra, PatternError, QueryFailed
 from .codecs import decode, encode
 from .failures import LOST, ConnectionLost, SurrealError, Unreachable, driver_errors
 
@@ -24,7 +24,6 @@ _SETTLE_S = 0.02
 _UNREACHABLE = (
     "The database server cannot be reached; check database.url, and that the server runs."
 )
-_SYNC = "SURREAL_SYNC_DATA"
 
 
 class Link(Protocol):
@@ -63,14 +62,18 @@ class Embedded:
     async def open(cls, url: str, *, durable: bool) -> Embedded:
         """Open ``mem://`` or ``surrealkv://…``.
 
-        The engine syncs a commit to the disk only if a variable of the environment said so before
-        it was loaded, and it looks at that once in a process.
+        SurrealDB 3.2 syncs each commit to the disk if the URL says so; builds before it looked,
+        when they were loaded, for a variable of the environment. Both are told.
         """
-        _set_sync(durable=durable)
-        from surrealdb_embedded import AsyncEmbeddedDB
+        if durable:
+            os.environ["SURREAL_SYNC_DATA"] = "true"
+        try:
+            from surrealdb_embedded import AsyncEmbeddedDB
+        except ModuleNotFoundError as error:
+            raise MissingExtra("surreal", "A SurrealDB database in this process") from error
 
         with driver_errors():
-            engine = await asyncio.to_thread(AsyncEmbeddedDB, url)
+            engine = await asyncio.to_thread(AsyncEmbeddedDB, _with_sync(url, durable=durable))
             await engine.connect()
         return cls(engine)
 
@@ -87,14 +90,16 @@ class Embedded:
         await asyncio.sleep(_SETTLE_S)
 
 
-def _set_sync(*, durable: bool) -> None:
-    wanted = "true" if durable else "false"
-    chosen = os.environ.setdefault(_SYNC, wanted)
-    if durable and chosen != "true":
-        raise Unsupported(
-            "SurrealDB was loaded in this process without syncing its writes (SURREAL_SYNC_DATA); "
-            "open the database in another process, or set database.durability to relaxed."
+def _with_sync(url: str, *, durable: bool) -> str:
+    """The URL with what is synced when. Relaxed writes are synced each second."""
+    place, _, asked = url.partition("?")
+    if not place.startswith("surrealkv://"):
+        return url
+    if "sync=" in asked:
+        raise ConfigError(
+            "database.url says when to sync; write database.durability = full or relaxed instead."
         )
+    return f"{place}?{asked}{'&' if asked else ''}sync={'every' if durable else '1s'}"
 
 
 class WebSocket:

@@ -39,6 +39,18 @@ def near_table(space: int) -> str:
     return f"near_{space}"
 
 
+def near_key(item_id: str, kind: str, chunk_index: int) -> str:
+    """The id of a vector there: text, because HNSW of SurrealDB 3.2 finds no record whose id is a
+    list."""
+    return f"{chunk_index}/{kind}/{item_id}"
+
+
+def key_of_near(id: str, space: int) -> list[str | int]:
+    """The key of the vector that has this id there."""
+    chunk, kind, item_id = id.split("/", 2)
+    return [item_id, kind, space, int(chunk)]
+
+
 def scope_word(agent_id: str) -> str:
     """The word that stands for an agent in a text index; no stem begins with ``@``."""
     return "@" + hashlib.md5(agent_id.encode(), usedforsecurity=False).hexdigest()
