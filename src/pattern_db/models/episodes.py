@@ -131,7 +131,12 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         Index(("parent_id",)),
         Index(("resumed_from_id",)),
     ),
-    text=TextIndex(kind="episode", columns=("task", "searchable"), hidden=("is_active", False)),
+    text=TextIndex(
+        kind="episode",
+        columns=("task", "searchable"),
+        hidden=("is_active", False),
+        within=("domain",),
+    ),
 )
 class Episode(msgspec.Struct, frozen=True, gc=False):
     """One task that an agent worked on, from its start to its outcome.
@@ -183,7 +188,8 @@ class Episode(msgspec.Struct, frozen=True, gc=False):
     entity="step",
     indexes=(
         Index(("episode_id", "step_number"), unique=True),
-        Index(("tool_name", "error_signature")),
+        Index(("tool_name", "error_signature", "id")),
+        Index(("result_kind", "id")),
     ),
 )
 class Step(msgspec.Struct, frozen=True, gc=False):
