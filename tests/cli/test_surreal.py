@@ -52,7 +52,7 @@ def test_migrations_go_down_and_up_and_status_shows_no_secret(pattern: Pattern) 
     assert pattern("db", "migrate", "--to", "0", "--yes").code == 0
     assert "to apply" in pattern("db", "status").out
     assert pattern("db", "migrate").code == 0
-    assert pattern("db", "vacuum").code == 0
+    assert "cannot be asked to" in pattern("db", "vacuum").err
     shown = pattern("status")
     assert shown.code == 0
     assert "surreal 3." in shown.out

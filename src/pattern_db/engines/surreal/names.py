@@ -10,6 +10,8 @@ WORDS = "_words"
 """The field with the stems that a text search finds a row by, and a word for its agent."""
 ANALYZER = "pattern_words"
 VECTORS, SPACES, QUEUE = "embeddings", "embedding_spaces", "embedding_queue"
+TURN = "pattern_turn"
+"""The table of ``locking``."""
 NEAR = "near"
 """The field with a vector as numbers, in the table of its space, which has the HNSW index."""
 
