@@ -112,7 +112,8 @@ class TextIndex(msgspec.Struct, frozen=True):
 
     ``columns`` are searchable, ``hidden`` names a boolean column and the value that takes a row out
     of the index, ``owner`` the column with the agent that scopes it, and ``shared_through`` a table
-    (``block_id``, ``agent_id``) of further agents who may find it.
+    (``block_id``, ``agent_id``) of further agents who may find it. A search for one value of a
+    column ``within`` costs what there is with that value, however much there is else.
     """
 
     kind: str
@@ -120,6 +121,14 @@ class TextIndex(msgspec.Struct, frozen=True):
     hidden: tuple[str, bool]
     owner: str = "agent_id"
     shared_through: str | None = None
+    within: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """It as plain data; what was added later is left out where it says nothing."""
+        shown: dict[str, Any] = msgspec.to_builtins(self)
+        if not self.within:
+            del shown["within"]
+        return shown
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
@@ -156,7 +165,7 @@ class Table(msgspec.Struct, frozen=True, eq=False):
             "key": list(self.key),
             "columns": [column.describe() for column in self.columns],
             "indexes": [msgspec.to_builtins(index) for index in self.indexes],
-            "text": msgspec.to_builtins(self.text),
+            "text": None if self.text is None else self.text.describe(),
             "logged_removals": self.logged_removals,
         }
 

@@ -127,7 +127,12 @@ def _index_anew(connection: apsw.Connection, text: TextIndex, live: dict[int, An
         for pk, item in live.items()
         for column, word, place in _tokens(tuple(getattr(item, name) for name in text.columns))
     }
-    return words | {(pk, "scope", f"a{agent}", None) for pk, agent in finders}
+    narrower = {
+        (pk, "scope", f"w{place}x{getattr(item, name).encode().hex()}", None)
+        for pk, item in live.items()
+        for place, name in enumerate(text.within)
+    }
+    return words | narrower | {(pk, "scope", f"a{agent}", None) for pk, agent in finders}
 
 
 @lru_cache(maxsize=100_000)

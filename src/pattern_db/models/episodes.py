@@ -131,7 +131,12 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         Index(("parent_id",)),
         Index(("resumed_from_id",)),
     ),
-    text=TextIndex(kind="episode", columns=("task", "searchable"), hidden=("is_active", False)),
+    text=TextIndex(
+        kind="episode",
+        columns=("task", "searchable"),
+        hidden=("is_active", False),
+        within=("domain",),
+    ),
 )
 class Episode(msgspec.Struct, frozen=True, gc=False):
     """One task that an agent worked on, from its start to its outcome.

@@ -73,7 +73,7 @@ def _text_index(table: Table, text: TextIndex) -> Iterator[str]:
         f"CREATE VIRTUAL TABLE {quoted(name)} USING fts5(scope, {columns}, content='', "
         f"contentless_delete=1, tokenize='{TOKENIZER}')"
     )
-    watched = ", ".join(map(quoted, (*text.columns, text.hidden[0], text.owner)))
+    watched = ", ".join(map(quoted, (*text.columns, text.hidden[0], text.owner, *text.within)))
     add, remove = _add(table, text, "new"), _remove(table, "old")
     yield trigger(table, "insert", f"AFTER INSERT ON {quoted(table.name)}", add)
     yield trigger(table, "delete", f"AFTER DELETE ON {quoted(table.name)}", remove)
@@ -101,8 +101,11 @@ def _remove(table: Table, row: str) -> str:
 
 
 def _scope(text: TextIndex, row: str) -> str:
-    """One token for the owner, and one for each agent the row is shared with."""
+    """One token for the owner, one for each column it is searched within, and one for each agent
+    the row is shared with."""
     owner = f"'a' || (SELECT pk FROM \"agents\" WHERE id = {row}.{quoted(text.owner)})"
+    for place, column in enumerate(text.within):
+        owner += f" || ' w{place}x' || hex({row}.{quoted(column)})"
     if not text.shared_through:
         return owner
     others = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from ...filters import Filter
+from ...filters import And, Comparison, Filter, Param
 from ...schema import Table
 from ..embedded.writer import Run
 from ..sql import Compiled, Statement, encode_json, quoted
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20_000
 """How many rows a term is looked up in; also how many all terms of a BM25 search may match."""
+MOST_NEWEST, MOST_SCORED = 4_000, 3_000
+"""The same where searches are within something narrow: BM25 costs 4 µs a row that matches."""
 _SCOPES = "SELECT 'a' || pk FROM agents WHERE id IN (SELECT value FROM json_each(?))"
 _RECOUNTED_GROWTH = 0.1
 
@@ -38,10 +40,36 @@ def phrase(term: str) -> str:
     return '"' + term.replace('"', '""') + '"'
 
 
-def match_expression(terms: Sequence[str], scopes: Sequence[str]) -> str:
-    """Rows of one of the scopes with at least one of the terms outside the scope column."""
+def match_expression(
+    terms: Sequence[str], scopes: Sequence[str], within: Sequence[str] = ()
+) -> str:
+    """Rows of one of the scopes, within all others, with a term outside the scope column."""
     agents, words = (" OR ".join(map(phrase, given)) for given in (scopes, terms))
-    return f"(scope : ({agents})) AND (- scope : ({words}))"
+    narrower = "".join(f" AND (scope : {phrase(token)})" for token in within)
+    return f"(scope : ({agents})){narrower} AND (- scope : ({words}))"
+
+
+def tokens_within(table: Table, condition: Filter | None, params: dict[str, Any]) -> list[str]:
+    """The words of the scope that every row has which meets the condition; see ``ddl``."""
+    assert table.text is not None
+    given: dict[str, Any] = {}
+    for part in _equalities(condition):
+        value = params.get(part.value.name) if isinstance(part.value, Param) else part.value
+        given[part.column] = value
+    return [
+        f"w{place}x{given[column].encode().hex()}"
+        for place, column in enumerate(table.text.within)
+        if isinstance(given.get(column), str)
+    ]
+
+
+def _equalities(condition: Filter | None) -> Iterator[Comparison]:
+    """The comparisons with one value that all have to hold."""
+    if isinstance(condition, And):
+        for part in condition.parts:
+            yield from _equalities(part)
+    elif isinstance(condition, Comparison) and condition.operator == "=":
+        yield condition
 
 
 class TextSearch:
@@ -65,6 +93,9 @@ class TextSearch:
         assert table.text is not None
         passing = _Passing(table, condition, params, exclude)
         ranked = _by_rarity if table.has_turns else _by_bm25
+        if table.text.within:
+            ranked = _by_either
+        within = tokens_within(table, condition, params)
 
         def run(connection: apsw.Connection) -> Hits:
             listed = encode_json(list(agent_ids))
@@ -73,7 +104,7 @@ class TextSearch:
                 return []
             names = [scope for (scope,) in scopes]
             size = sum(self._size(connection, table, agent) for agent in agent_ids)
-            postings = _Postings(connection, table, names, passing)
+            postings = _Postings(connection, table, names, within, passing)
             return ranked(postings, list(dict.fromkeys(terms)), size, limit)
 
         return run
@@ -100,10 +131,11 @@ class _Postings:
         connection: apsw.Connection,
         table: Table,
         scopes: Sequence[str],
+        within: Sequence[str],
         passing: _Passing,
     ):
         self._connection = connection
-        self._scopes = scopes
+        self._scopes, self._within = scopes, within
         self._passing = passing
         self._index, self._table = quoted(text_table(table)), quoted(table.name)
 
@@ -112,7 +144,7 @@ class _Postings:
         sql = f"SELECT rowid AS pk FROM {self._index} WHERE {self._index} MATCH ?"
         if size > MOST_ROWS:
             sql += f" ORDER BY rowid DESC LIMIT {MOST_ROWS}"
-        found = self._rows(sql, (match_expression([term], self._scopes),))
+        found = self._rows(sql, (self._match([term]),))
         if len(found) < MOST_ROWS or not self._passing.narrows:
             return found
         # older ones that pass may lie beyond the limit
@@ -121,7 +153,15 @@ class _Postings:
             f"ON {self._table}.pk = {self._index}.rowid WHERE {self._index} MATCH ?"
         )
         sql += f" ORDER BY {self._index}.rowid DESC LIMIT {MOST_ROWS}"
-        return self._rows(sql, (match_expression([term], self._scopes), *values))
+        return self._rows(sql, (self._match([term]), *values))
+
+    def newest(self, term: str) -> Rows:
+        """The newest rows that hold a term, whether they pass or not."""
+        sql = f"SELECT rowid AS pk FROM {self._index} WHERE {self._index} MATCH ?"
+        return self._rows(f"{sql} ORDER BY rowid DESC LIMIT {MOST_NEWEST}", (self._match([term]),))
+
+    def _match(self, terms: Sequence[str]) -> str:
+        return match_expression(terms, self._scopes, self._within)
 
     def _rows(self, sql: str, values: tuple[Any, ...]) -> Rows:
         import numpy as np
@@ -142,7 +182,7 @@ class _Postings:
             f"WHERE {self._index} MATCH ?"
         )
         sql += f" ORDER BY score DESC, {self._table}.pk DESC LIMIT ?"
-        match = match_expression(terms, self._scopes)
+        match = self._match(terms)
         rows: Any = self._connection.execute(sql, (match, *values, limit))
         return list(rows)
 
@@ -152,9 +192,12 @@ def _by_rarity(postings: _Postings, terms: Sequence[str], size: int, limit: int)
 
     That is BM25 without frequency and length, of which short texts have next to none.
     """
+    return _rarest(postings, [postings.of(term, size) for term in terms], size, limit)
+
+
+def _rarest(postings: _Postings, found: Sequence[Rows], size: int, limit: int) -> Hits:
     import numpy as np
 
-    found = [postings.of(term, size) for term in terms]
     counts = np.array([len(rows) for rows in found])
     rarity = np.log1p((np.maximum(size, counts) - counts + 0.5) / (counts + 0.5))
     rows, places = np.unique(np.concatenate(found), return_inverse=True)
@@ -168,6 +211,18 @@ def _by_rarity(postings: _Postings, terms: Sequence[str], size: int, limit: int)
         if len(hits) >= limit:
             break
     return hits[:limit]
+
+
+def _by_either(postings: _Postings, terms: Sequence[str], size: int, limit: int) -> Hits:
+    """Rows by BM25 where few match, else by rarity among the newest of each term; of all, if too
+    few of those pass."""
+    newest = [postings.newest(term) for term in terms]
+    if sum(map(len, newest)) <= MOST_SCORED:
+        return postings.bm25(terms, limit)
+    hits = _rarest(postings, newest, size, limit)
+    if len(hits) >= limit or all(len(rows) < MOST_NEWEST for rows in newest):
+        return hits
+    return _by_rarity(postings, terms, size, limit)
 
 
 def _best_first(rows: Rows, scores: NDArray[np.float64], limit: int) -> Iterator[Rows]:
