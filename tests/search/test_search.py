@@ -328,6 +328,7 @@ async def test_what_is_found_does_not_depend_on_who_spoke_at_an_earlier_search(
         agent = await db.agents.create(name="names")
         for speaker, said in (
             ("Andrew", "Good morning, my terrier is a Border."),
+            ("Andrew", "March was foul, we stayed in."),
             ("Zoe", "What a breed! Zoe adores terriers."),
         ):
             await db.messages.append(agent.id, role="user", speaker=speaker, content=said)
