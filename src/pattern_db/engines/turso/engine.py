@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ...embeddings.provider import Vector
-from ...errors import DatabaseBusy, DatabaseCorrupt, InvalidValue, PatternError, Unsupported
+from ...errors import (
+    ConnectionFailed,
+    DatabaseBusy,
+    DatabaseCorrupt,
+    InvalidValue,
+    PatternError,
+    Unsupported,
+)
 from ...filters import Filter
 from ...query import Query
 from ...schema import Table
@@ -166,6 +173,19 @@ class TursoStore(EmbeddedStore):
     async def optimize(self, *, progress: Progress | None = None) -> None:
         """See ``DatabaseBackend.optimize``."""
         await self._asked(lambda mirror: mirror.optimize(progress=progress))
+
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``; a server's data is not ours to remove."""
+        if self._current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        if self._options.server is not None:
+            raise Unsupported(
+                "The server has this database too; erase it there, then remove the files here."
+            )
+        self._check_open()
+        await self.close()
+        if self._temporary is None:
+            await asyncio.shield(asyncio.to_thread(_remove_files, self._options))
 
     async def describe(self) -> dict[str, Any]:
         """Sizes, for ``pattern status``."""
@@ -333,6 +353,19 @@ class TursoStore(EmbeddedStore):
 def _prepare_file(options: Options) -> None:
     check_place(Path(options.path), strict=options.strict)
     create_private(Path(options.path))
+
+
+def _remove_files(options: Options) -> None:
+    try:
+        file = File(options)  # so that nobody else has it
+    except ConnectionFailed as error:
+        raise DatabaseBusy("The database is open elsewhere; close it there first.") from error
+    try:
+        remove_mirror(options.path)
+        for suffix in OWN_FILES:
+            Path(options.path + suffix).unlink(missing_ok=True)
+    finally:
+        file.close()
 
 
 def _size(path: str) -> int:
