@@ -53,7 +53,7 @@ PROMISED = {
     *(f"episode {verb}" for verb in ("archive", "delete")),
     *(f"learn {verb}" for verb in ("list", "show", "recommend", "feedback", "decay")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
-    *("db copy", "db compare"),
+    *("db copy", "db compare", "db sync"),
     *(f"tenant {verb}" for verb in ("create", "list", "drop", "migrate")),
     *("config show", "config check"),
 }

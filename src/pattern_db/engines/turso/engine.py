@@ -11,7 +11,6 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -200,8 +199,7 @@ class TursoStore(EmbeddedStore):
         path = self._options.path
         shown: dict[str, Any] = await self._read(run)
         if isinstance(self._file, FollowingFile):
-            state = await asyncio.to_thread(self._file.state)
-            shown |= {"server": urlsplit(self._file.server.url).hostname, **state}
+            shown |= await asyncio.to_thread(self._file.state)
         return {
             "path": path,
             "bytes": sum(map(_size, (path + suffix for suffix in OWN_FILES))),
