@@ -357,7 +357,10 @@ class Fold:
                     query.family,
                     domain,
                     self._seed,
-                    max((overlap(path_of(h.item.tools[:CALLS]), path) for h in hits), default=0.0),
+                    max(
+                        (overlap(path_of(tuple(h.item.tools[:CALLS])), path) for h in hits),
+                        default=0.0,
+                    ),
                     best(words.nearest(query.task, SHOWN)),
                     best(fixed),
                     best(chance.sample(range(len(stored)), min(SHOWN, len(stored)))),
