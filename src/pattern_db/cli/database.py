@@ -72,7 +72,7 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
     model = status.embedding_model
     return [
         ("database", _place(status)),
-        ("namespace", storage.get("schema")),
+        ("namespace", storage.get("schema") or storage.get("namespace")),
         ("id", status.database_id),
         ("engine", f"{capabilities.engine} {capabilities.version}"),
         ("durable", "yes" if capabilities.durable else "no, a power cut may lose the last writes"),
@@ -87,10 +87,10 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             f"{status.queued_embeddings:,}" if status.queued_embeddings else None,
         ),
         ("experimental", ", ".join(capabilities.experimental) or None),
-        ("follows", storage.get("server")),
+        ("follows" if capabilities.follows_server else "server", storage.get("server")),
         (
             "waiting to be pushed",
-            f"{storage['waiting_changes']:,}" if "server" in storage else None,
+            f"{storage['waiting_changes']:,}" if "waiting_changes" in storage else None,
         ),
         ("last push", _moment(storage.get("last_push"))),
         ("last pull", _moment(storage.get("last_pull"))),

@@ -74,6 +74,11 @@ _SENTENCES: list[tuple[str, type[PatternError], str]] = [
     ("orrupt", DatabaseCorrupt, "The database is damaged; restore it from a backup."),
     ("checksum", DatabaseCorrupt, "The database is damaged; restore it from a backup."),
     (
+        "ON DELETE REJECT",
+        QueryFailed,
+        "The write breaks a rule of the schema; nothing was kept.",
+    ),
+    (
         "timeout",
         QueryFailed,
         "The statement took too long and was stopped; narrow it, or raise the server's timeout.",
