@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import cbor2
 import msgspec
 
 from ...errors import (
@@ -100,7 +101,7 @@ def translated(error: BaseException) -> PatternError:
         return error
     if isinstance(error, SurrealError):
         return _answered(error)
-    if isinstance(error, UnicodeEncodeError):
+    if isinstance(error, UnicodeEncodeError) or isinstance(error.__cause__, UnicodeEncodeError):
         return InvalidValue("text", "it holds half a surrogate pair, which is not text.")
     if isinstance(error, OverflowError):
         return InvalidValue("number", "it does not fit into 64 bits.")
@@ -180,6 +181,7 @@ def driver_errors() -> Iterator[None]:
         TypeError,
         ValueError,
         OSError,
+        cbor2.CBORError,
     ) as error:
         raise translated(error) from error
     except RuntimeError as error:
