@@ -19,7 +19,7 @@ COMMON = [
 BUILD = "hatchling\neditables\n"
 
 
-EXTRAS = ["cohere", "fastembed", "ollama", "openai", "postgres"]
+EXTRAS = ["cohere", "fastembed", "ollama", "openai", "postgres", "surreal", "turso"]
 
 
 def main() -> None:

@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 
 import pattern_db
-from pattern_db import PatternDB, errors, evaluation, repositories
+from pattern_db import PatternDB, errors, evaluation, repositories, transfer
 from pattern_db.config import Config, describe
 from pattern_db.config.names import variable_of
 from pattern_db.repositories.batches import Batches
 from pattern_db.repositories.summaries import Summaries
 from pattern_db.schema import Table, all_tables
+from pattern_db.tenants import Tenants
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 REPOSITORIES = [
@@ -29,6 +30,7 @@ REPOSITORIES = [
     ("db.messages.batches", Batches),
     ("db.messages.summaries", Summaries),
     ("db.tool_calls", repositories.ToolCalls),
+    ("db.tenants", Tenants),
 ]
 _FUNCTION = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 MADE = "Written by `scripts/reference.py` from the code; do not edit.\n"
@@ -64,11 +66,12 @@ def python_page() -> str:
     parts += [f"\n## PatternDB\n\n{doc(PatternDB)}\n", *methods(PatternDB)]
     for name, kind in REPOSITORIES:
         parts += [f"\n## {name}\n\n{doc(kind)}\n", *methods(kind)]
-    parts.append(f"\n## pattern_db.evaluation\n\n{doc(evaluation)}\n")
-    for name in evaluation.__all__:
-        function = getattr(evaluation, name)
-        if inspect.isfunction(function):
-            parts.append(f"- `{signature(name, function)}`\n\n{_indent(doc(function))}\n")
+    for module in (evaluation, transfer):
+        parts.append(f"\n## {module.__name__}\n\n{doc(module)}\n")
+        for name in module.__all__:
+            function = getattr(module, name)
+            if inspect.isfunction(function):
+                parts.append(f"- `{signature(name, function)}`\n\n{_indent(doc(function))}\n")
     parts.append(f"\n## Errors\n\n```text\n{errors.__doc__}```")
     return "\n".join(parts) + "\n"
 

@@ -15,6 +15,8 @@ from pattern_db import Agent, PatternDB
 from pattern_db.embeddings import EmbeddingProvider, create_provider
 
 from .rigs.postgres import Server as PostgresServer
+from .rigs.surreal import Bridge as SurrealBridge
+from .rigs.turso import Server as TursoServer
 
 DATA = Path(os.environ.get("PATTERN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -124,9 +126,30 @@ def postgres(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop(url)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def surreal_bridge() -> Iterator[SurrealBridge]:
+    """What stands for a SurrealDB server, started when a test first asks for it."""
+    bridge = SurrealBridge()
+    yield bridge
+    bridge.stop()
+
+
+@pytest.fixture
+def turso_server() -> Iterator[TursoServer]:
+    """A Turso sync server with an empty database."""
+    server = TursoServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "turso"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty database is, on each engine: for tests that hold for all."""
+    if request.param == "turso":
+        return f"turso://{tmp_path}/mind.db"
     if request.param == "sqlite":
         return str(tmp_path / "mind.db")
     url: str = request.getfixturevalue("postgres")

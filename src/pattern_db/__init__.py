@@ -8,12 +8,14 @@ async with pattern_db.open("mind.db") as db:
 
 from .config import Config, DatabaseConfig, EmbeddingConfig
 from .embeddings.provider import EmbeddingProvider
+from .engines.base import SyncReport
 from .errors import (
     AlreadyExists,
     BatchIncomplete,
     ConfigError,
     Conflict,
     ConnectionFailed,
+    CopyFailed,
     DatabaseBusy,
     DatabaseClosed,
     DatabaseCorrupt,
@@ -31,6 +33,7 @@ from .errors import (
     SchemaVersionMismatch,
     StorageFailed,
     StorageFull,
+    SyncConflict,
     Unsupported,
 )
 from .models import (
@@ -47,6 +50,8 @@ from .models import (
     BlockVersion,
     Checkpoint,
     Complexity,
+    Constellation,
+    ConstellationStatus,
     ContextPattern,
     Conversation,
     DecisionPoint,
@@ -100,6 +105,7 @@ from .repositories import (
 )
 from .search import Hit
 from .service import PatternDB, Status, open
+from .tenants import TenantMigration
 
 __version__ = "0.1.0"
 
@@ -123,8 +129,11 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "ConnectionFailed",
+    "Constellation",
+    "ConstellationStatus",
     "ContextPattern",
     "Conversation",
+    "CopyFailed",
     "DatabaseBusy",
     "DatabaseClosed",
     "DatabaseConfig",
@@ -185,7 +194,10 @@ __all__ = [
     "StorageFailed",
     "StorageFull",
     "Success",
+    "SyncConflict",
+    "SyncReport",
     "TaskType",
+    "TenantMigration",
     "TestingStrategy",
     "ToolCall",
     "ToolCallRecord",

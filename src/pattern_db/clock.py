@@ -11,6 +11,8 @@ Clock = Callable[[], datetime]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_EXACT_MICROS = 2**51
+"""Below this, the nearest float number of seconds is less than a quarter of a microsecond off."""
 
 
 def utc_now() -> datetime:
@@ -25,6 +27,8 @@ def to_micros(moment: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     """The inverse of ``to_micros``, in UTC."""
+    if 0 <= micros < _EXACT_MICROS:
+        return datetime.fromtimestamp(micros / 1e6, UTC)
     return EPOCH + timedelta(microseconds=micros)
 
 

@@ -9,6 +9,7 @@ PatternError
 │   ├── StorageFailed         the disk or file system failed; the engine stops writing
 │   ├── DatabaseCorrupt       the file is damaged or is not a database
 │   └── Conflict              somebody else changed the row first
+│       └── SyncConflict      rows were changed here and on the server
 ├── SchemaVersionMismatch     the database is newer than this program, or not migrated
 │   └── MigrationFailed       a migration stopped; the database is as it was before it
 ├── EmbeddingModelMismatch    the database was embedded with another model
@@ -22,13 +23,16 @@ PatternError
 ├── PermissionDenied          the block or attachment does not allow this
 ├── BatchIncomplete           a batch has unanswered tool calls
 ├── Unsupported               this engine cannot do that
-└── ImportFailed              a file to import cannot be read as what it should be
+├── ImportFailed              a file to import cannot be read as what it should be
+└── CopyFailed                two databases hold different things where a copy must not choose
 
 Each message is one sentence that says what happened, to what, and what to do next. It never holds a
 stored value, a connection string or a key. The driver's own error is kept as ``__cause__``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class PatternError(Exception):
@@ -65,6 +69,23 @@ class DatabaseCorrupt(QueryFailed):
 
 class Conflict(QueryFailed):
     """The row was changed by somebody else between reading and writing it."""
+
+
+class SyncConflict(Conflict):
+    """Rows were changed here and on the server, to different values; nothing was pushed or pulled.
+
+    ``rows`` are (entity, key, columns) of each; empty where only a rule of the server's is known.
+    """
+
+    def __init__(self, rows: Sequence[tuple[str, str, Sequence[str]]], message: str | None = None):
+        shown = ", ".join(f"{entity} {key} ({', '.join(names)})" for entity, key, names in rows[:3])
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        super().__init__(
+            message
+            or f"Changed here and on the server: {shown}{more}; sync again and say whose changes "
+            'stay, with prefer="ours" or prefer="theirs".'
+        )
+        self.rows = list(rows)
 
 
 class SchemaVersionMismatch(PatternError):
@@ -169,3 +190,7 @@ class Unsupported(PatternError):
 
 class ImportFailed(PatternError):
     """A file to import is not what it should be; the message names the place."""
+
+
+class CopyFailed(PatternError):
+    """One database cannot take what another one has; the message names the row."""

@@ -6,17 +6,17 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from .clock import Clock, utc_now
-from .config import Config, DatabaseConfig, EmbeddingConfig, load
+from .config import Config, DatabaseConfig, EmbeddingConfig, load, urls
 from .embeddings import create_provider
 from .embeddings.indexing import Indexer, Progress
 from .embeddings.provider import EmbeddingProvider
-from .engines.base import Capabilities, Store
-from .errors import ConfigError, MissingExtra, SchemaVersionMismatch
+from .engines.base import Capabilities, Prefer, Store, SyncedStore, SyncReport
+from .errors import MissingExtra, SchemaVersionMismatch, Unsupported
 from .ids import new_id
 from .migrations import MigrationRunner, MigrationStatus
 from .models import SYSTEM_ID, AuditRecord, SystemMetadata
@@ -37,6 +37,7 @@ from .repositories import (
 )
 from .schema import all_tables, columns_of, table_of
 from .search import Hit, Searcher, SearchOptions
+from .tenants import Tenants, require_tenant
 from .validation import check_limit
 
 _METADATA = Get(table_of(SystemMetadata))
@@ -93,6 +94,7 @@ class PatternDB:
         self.tool_calls = ToolCalls(context)
         self.episodes = Episodes(context)
         self.patterns = Patterns(context)
+        self.tenants = Tenants(store, config.database, _connect, clock)
 
     async def search(self, agent_id: str | Sequence[str], query: str, **options: Any) -> list[Hit]:
         """What an agent, or one of several, knows that answers a question best, best first.
@@ -159,6 +161,26 @@ class PatternDB:
         """Give unused space back to the file system, where the engine keeps files."""
         await self.store.vacuum()
 
+    async def sync(self, *, prefer: Prefer | None = None) -> SyncReport:
+        """Bring the database and the server it follows together (``turso://…?sync=…``).
+
+        What was written here is pushed, then what others wrote is pulled. Rows that were changed
+        on both sides to different values raise ``SyncConflict``, unless ``prefer`` says whose
+        values stay ("ours", "theirs"). Without the server everything else goes on: raises
+        ``ConnectionFailed`` then, and ``Unsupported`` if the database follows none.
+        """
+        if not self.store.capabilities.follows_server:
+            raise Unsupported(
+                "The database follows no server; open a Turso file as turso://PATH?sync=URL."
+            )
+        report = await cast(SyncedStore, self.store).sync(prefer=prefer)
+        if report.pulled:
+            await self.migrations.check()
+            await self.embeddings.open()
+            if await self.embeddings.pending():
+                self.embeddings.wake()
+        return report
+
     async def close(self) -> None:
         """Finish acknowledged work and release everything; idempotent."""
         try:
@@ -212,6 +234,8 @@ class Opening(AbstractAsyncContextManager[PatternDB]):
             await self._db.close()
 
     async def _open(self) -> PatternDB:
+        if self._config.database.tenant is not None:
+            await require_tenant(self._config.database, _connect, self._clock)
         store = await _connect(self._config.database)
         try:
             return await self._wire(store)
@@ -246,9 +270,10 @@ def open(
     ``source`` is a path, a URL or a ``Config``; without it ``pattern.toml`` and ``PATTERN_*``
     variables say. ``embeddings`` is a provider's name ("local" by default, "none" for keyword
     search only), its settings, or a provider of your own. ``settings`` are those of ``[database]``,
-    such as ``durability="relaxed"``. Use it as ``async with open(…) as db`` or ``db = await
-    open(…)``. Raises ``ConfigError``, ``ConnectionFailed``, ``DatabaseCorrupt``,
-    ``SchemaVersionMismatch``, ``EmbeddingModelMismatch``.
+    such as ``durability="relaxed"``, or ``tenant="ada"`` for one that ``db.tenants`` made. Use it
+    as ``async with open(…) as db`` or ``db = await open(…)``. Raises ``ConfigError``,
+    ``ConnectionFailed``, ``DatabaseCorrupt``, ``SchemaVersionMismatch``,
+    ``EmbeddingModelMismatch``, ``NotFound`` (the tenant).
     """
     own = embeddings if isinstance(embeddings, EmbeddingProvider) else None
     if own is None and embeddings is not None:
@@ -258,13 +283,8 @@ def open(
 
 
 async def _connect(config: DatabaseConfig) -> Store:
-    connect = _ENGINES.get(config.engine)
-    if connect is None:
-        raise ConfigError(
-            f"This version opens SQLite files and PostgreSQL servers, not {config.engine} URLs; "
-            "give a path or a postgresql:// URL."
-        )
-    return await connect(config)
+    config = config.located
+    return await _ENGINES[config.engine](config)
 
 
 async def _open_sqlite(config: DatabaseConfig) -> Store:
@@ -305,9 +325,63 @@ async def _open_postgres(config: DatabaseConfig) -> Store:
     )
 
 
+_TURSO_PARAMETERS = frozenset({"sync", "experimental"})
+
+
+async def _open_turso(config: DatabaseConfig) -> Store:
+    try:
+        from .engines.turso import TursoStore
+        from .engines.turso.connection import Options
+    except ModuleNotFoundError as error:
+        raise MissingExtra("turso", "A Turso database") from error
+
+    subject = "database.url"
+    given = urls.parameters_of(config.url or "", known=_TURSO_PARAMETERS, subject=subject)
+    server = given.get("sync")
+    if server is not None:
+        server = server.replace("libsql://", "https://", 1)
+        urls.require_host(server, subject=f"sync in {subject}")
+    return await TursoStore.connect(
+        Options(
+            path=config.location,
+            durability=config.durability,
+            readers=config.readers,
+            strict=config.strict_mode,
+            server=server,
+            token=config.password.reveal() if config.password else None,
+            experimental=tuple(filter(None, given.get("experimental", "").split(","))),
+        )
+    )
+
+
+async def _open_surreal(config: DatabaseConfig) -> Store:
+    try:
+        from .engines.surreal import SurrealStore
+        from .engines.surreal.connection import Options
+    except ModuleNotFoundError as error:
+        raise MissingExtra("surreal", "A SurrealDB database") from error
+
+    return await SurrealStore.connect(
+        Options(
+            url=config.url or "",
+            namespace=config.namespace or "pattern",
+            database=config.database or "pattern",
+            username=config.username,
+            password=config.password.reveal() if config.password else None,
+            auth=config.auth,
+            access=config.access,
+            durability=config.durability,
+            lock_timeout_s=config.busy_timeout_s,
+            statement_timeout_s=config.statement_timeout_s,
+        )
+    )
+
+
 _ENGINES: dict[str, Callable[[DatabaseConfig], Awaitable[Store]]] = {
     "sqlite": _open_sqlite,
     "postgres": _open_postgres,
+    "turso": _open_turso,
+    "surreal": _open_surreal,
 }
 
 

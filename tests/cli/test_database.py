@@ -79,7 +79,12 @@ def test_a_database_of_another_model_can_still_be_looked_at(flux: str, pattern: 
 
 
 def test_the_schema_is_shown_and_left_alone(mind: Path, pattern: Pattern) -> None:
-    assert pattern("db", "status").out == f"schema  version {NEWEST}, the newest\n"
+    shown = dict(line.split("  ", 1) for line in pattern("db", "status").out.splitlines())
+    assert shown["schema version"].strip() == f"version {NEWEST}, the newest"
+    assert shown["engine"].strip().startswith("sqlite 3.")
+    assert (shown["path"].strip(), int(shown["indexes"]) > 20) == (str(mind), True)
+    assert shown["bytes"].endswith("KiB")
+    assert float(shown["latency"].strip().removesuffix(" ms")) > 0
     bytes_before = mind.read_bytes()
     going = pattern("db", "migrate", "--to", "0", "--dry-run")
     assert going.out.startswith("would go down ")

@@ -53,6 +53,8 @@ PROMISED = {
     *(f"episode {verb}" for verb in ("archive", "delete")),
     *(f"learn {verb}" for verb in ("list", "show", "recommend", "feedback", "decay")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
+    *("db copy", "db compare"),
+    *(f"tenant {verb}" for verb in ("create", "list", "drop", "migrate")),
     *("config show", "config check"),
 }
 EVERYWHERE = {"--db", "--embeddings", "--json", "--debug"}
@@ -92,7 +94,7 @@ def test_every_way_to_narrow_a_search_and_to_measure_it_is_used() -> None:
     asked = {field.name for field in dataclasses.fields(Measuring)}
     assert asked == _attributes_read(Measuring.asked.__code__) & asked
     assert {field.name for field in dataclasses.fields(Options)} == {
-        name.removeprefix("--") for name in EVERYWHERE
+        name.removeprefix("--") for name in EVERYWHERE | {"--tenant"}
     }
 
 

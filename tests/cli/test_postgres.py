@@ -47,6 +47,46 @@ def test_migrations_go_down_and_up(pattern: Pattern) -> None:
     assert pattern("db", "vacuum").code == 0
 
 
+def test_details_of_a_server_are_shown_and_never_the_login(
+    pattern: Pattern, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    monkeypatch.setenv("PATTERN_DATABASE__URL", server.replace("postgres@", "postgres:hunter2@"))
+    pattern("init", "--embeddings", "local")
+    shown = dict(line.split("  ", 1) for line in pattern("db", "status").out.splitlines())
+    assert shown["engine"].strip().startswith("postgres 18")
+    assert shown["server"].strip().endswith("data:5432")
+    assert shown["vector extension"].strip().startswith("0.")
+    assert (shown["schema"].strip(), shown["vector indexes"].strip()) == ("public", "1")
+    assert shown["index bytes"].endswith("KiB")
+    assert "hunter2" not in str(shown)
+    found = pattern("db", "status", "--json").json
+    assert found["storage"]["indexes"] > 20
+    assert found["latency_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            ("postgres@", "nobody@"),
+            "The server refused the login; check the user and the password.",
+        ),
+        (("/test_", "/not_"), "The server has no database of this name; create it with `createdb`"),
+    ],
+)
+def test_what_is_wrong_with_a_login_or_a_name_is_said(
+    pattern: Pattern,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+    change: tuple[str, str],
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("PATTERN_DATABASE__URL", server.replace(*change))
+    ran = pattern("status")
+    assert (ran.code, ran.out) == (1, "")
+    assert sentence in ran.err
+
+
 def test_a_server_that_does_not_answer_is_one_sentence(
     pattern: Pattern, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,7 @@ async def test_a_hundred_cuts_lose_no_acknowledged_write(
         for round_ in range(100):
             proxy.cut_after = rng.randrange(1, 1500)
             results = await asyncio.gather(
-                *(write(f"{round_}.{n}") for n in range(3)),
+                *(write(f"{round_}.{n}") for n in range(9)),
                 store.execute(Count(_USERS)),
                 return_exceptions=True,
             )

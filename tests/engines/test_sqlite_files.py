@@ -18,9 +18,11 @@ from pattern_db import (
     PatternError,
     StorageFailed,
 )
+from pattern_db.engines.embedded import files
+from pattern_db.engines.embedded.files import file_system_of
 from pattern_db.engines.sqlite import SqliteStore
 from pattern_db.engines.sqlite import connection as opening
-from pattern_db.engines.sqlite.connection import Options, connect, file_system_of
+from pattern_db.engines.sqlite.connection import Options, connect
 from pattern_db.migrations import MigrationRunner
 from pattern_db.models import User
 from pattern_db.query import Count, Insert
@@ -140,7 +142,7 @@ def test_network_file_systems_are_known(tmp_path: Path) -> None:
 
 
 async def test_a_network_file_system_warns_or_is_refused(path: str, monkeypatch) -> None:
-    monkeypatch.setattr(opening, "file_system_of", lambda _path: "nfs4")
+    monkeypatch.setattr(files, "file_system_of", lambda _path: "nfs4")
     with pytest.warns(UserWarning, match="network file system"):
         db = await pattern_db.open(path, embeddings="none")
     await db.close()
@@ -156,16 +158,16 @@ async def test_an_unsafe_sqlite_is_refused(path: str, monkeypatch) -> None:
 
 async def test_a_forked_child_is_told_to_open_again(db: pattern_db.PatternDB) -> None:
     await db.users.create(name="Ada")
-    from pattern_db.engines.sqlite import engine
+    from pattern_db.engines.embedded import store
 
-    engine._forked()
+    store._forked()
     try:
         with pytest.raises(DatabaseClosed, match="forked"):
             await db.users.count()
         with pytest.raises(DatabaseClosed, match="forked"):
             await db.users.create(name="Bob")
     finally:
-        engine._forks -= 1
+        store._forks -= 1
     assert await db.users.count() == 1
 
 

@@ -24,9 +24,9 @@ NOTES = Table(
     (Column("id", ColumnType.TEXT), Column("text", ColumnType.TEXT, nullable=True)),
     indexes=(Index(("text",)),),
 )
-NEWEST = len(known_migrations())
+NEWEST = known_migrations()[-1].version
 NEXT = NEWEST + 1
-NOTED = Migration(NEXT, "notes", (CreateTables((NOTES,)),))
+SECOND = Migration(NEXT, "notes", (CreateTables((NOTES,)),))
 
 
 class Breaks:
@@ -74,23 +74,23 @@ async def test_a_fresh_schema_equals_the_migrated_one(
 async def test_migrating_is_recorded_and_idempotent(store: SqliteStore) -> None:
     runner = MigrationRunner(store)
     assert (await runner.status()).current == 0
-    all_of_them = [f"up {m.version:04d} {m.description}" for m in known_migrations()]
-    assert await runner.migrate(dry_run=True) == all_of_them
+    steps = [f"up {known.version:04} {known.description}" for known in known_migrations()]
+    assert await runner.migrate(dry_run=True) == steps
     assert (await runner.status()).current == 0
-    assert await runner.migrate() == all_of_them
+    assert await runner.migrate() == steps
     assert await runner.migrate() == []
     status = await runner.status()
     assert (status.current, status.newest, status.pending) == (NEWEST, NEWEST, [])
 
 
 async def test_down_then_up_keeps_the_data_it_can(store: SqliteStore, clock) -> None:
-    runner = MigrationRunner(store, migrations=[*known_migrations(), NOTED])
+    runner = MigrationRunner(store, migrations=[*known_migrations(), SECOND])
     await runner.migrate()
     ada = User(id="ada", name="Ada", created_at=clock(), updated_at=clock())
     await store.execute(Insert(table_of(User)), row=ada)
-    assert await runner.migrate(to=NEWEST) == [f"down {NEXT:04d} notes"]
+    assert await runner.migrate(to=NEWEST) == [f"down {NEXT:04} notes"]
     assert not await store.has_table("notes")
-    assert await runner.migrate() == [f"up {NEXT:04d} notes"]
+    assert await runner.migrate() == [f"up {NEXT:04} notes"]
     assert await store.has_table("notes")
     assert await store.execute(Count(table_of(User))) == 1
 
@@ -126,13 +126,13 @@ async def test_a_migration_that_stops_is_undone_and_can_run_again(store: SqliteS
     assert failed.value.expected == NEXT
     assert not await store.has_table("notes")
     assert (await runner.status()).current == NEWEST
-    mended = MigrationRunner(store, migrations=[*known_migrations(), NOTED])
+    mended = MigrationRunner(store, migrations=[*known_migrations(), SECOND])
     await mended.migrate()
     assert await store.has_table("notes")
 
 
 async def test_a_newer_database_is_refused_and_left_alone(store: SqliteStore, path: str) -> None:
-    await MigrationRunner(store, migrations=[*known_migrations(), NOTED]).migrate()
+    await MigrationRunner(store, migrations=[*known_migrations(), SECOND]).migrate()
     await store.close()
     before = schema_of(path)
     with pytest.raises(SchemaVersionMismatch, match="install a newer") as refused:
@@ -144,11 +144,10 @@ async def test_a_newer_database_is_refused_and_left_alone(store: SqliteStore, pa
 async def test_a_database_made_by_other_migrations_is_refused(
     store: SqliteStore, path: str
 ) -> None:
-    known = known_migrations()
-    await MigrationRunner(store, migrations=[*known, NOTED]).migrate()
+    await MigrationRunner(store, migrations=[*known_migrations(), SECOND]).migrate()
     changed = Migration(NEXT, "notes", (CreateTables((NOTES,)), CreateTables(())))
     with pytest.raises(SchemaVersionMismatch, match=f"Migration {NEXT}"):
-        await MigrationRunner(store, migrations=[*known, changed]).migrate()
+        await MigrationRunner(store, migrations=[*known_migrations(), changed]).migrate()
 
 
 async def test_opening_without_migrating_says_what_to_do(path: str) -> None:

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from . import (
     agent,
     config,
+    copying,
     database,
     demo,
     episode,
@@ -16,6 +17,7 @@ from . import (
     memory,
     message,
     search,
+    tenant,
     transfer,
     user,
 )
@@ -30,7 +32,7 @@ def _version() -> str:
 app = App(
     "pattern",
     help="The database of an AI agent's life. Begin with `pattern demo`.\n\n"
-    "Every verb takes --db, --embeddings, --json and --debug.",
+    "Every verb takes --db, --embeddings, --json and --debug; most take --tenant.",
     help_format="plaintext",
     version=_version,
     default_parameter=Parameter(
@@ -43,6 +45,8 @@ app = App(
 )
 """Its errors and interrupts are for ``failures`` to put into words."""
 
+database.app.command(copying.copy)
+database.app.command(copying.compare)
 app.command(demo.demo)
 app.command(database.init)
 app.command(database.status)
@@ -58,6 +62,7 @@ for noun in (
     learn.app,
     evaluate.app,
     database.app,
+    tenant.app,
     config.app,
 ):
     app.command(noun)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import statistics
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 
+from pattern_db.clock import monotonic
+
 from . import output, progress
 from .options import DEFAULTS, Options
-from .session import existing, opened, runner, settings
+from .session import existing, opened, settings, unmigrated
 from .values import UsageError
 
 if TYPE_CHECKING:
+    from pattern_db.engines.base import Store
     from pattern_db.migrations import MigrationStatus
     from pattern_db.service import Status
 
 app = App("db", help="The database as a whole: schema, space, embeddings.")
 
+_QUESTIONS = 9
 _INNER_TABLES = {"system_metadata", "schema_migrations", "embedding_spaces", "embedding_queue"}
 
 
@@ -80,6 +86,14 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             "waiting to be embedded",
             f"{status.queued_embeddings:,}" if status.queued_embeddings else None,
         ),
+        ("experimental", ", ".join(capabilities.experimental) or None),
+        ("follows", storage.get("server")),
+        (
+            "waiting to be pushed",
+            f"{storage['waiting_changes']:,}" if "server" in storage else None,
+        ),
+        ("last push", _moment(storage.get("last_push"))),
+        ("last pull", _moment(storage.get("last_pull"))),
         ("size", output.size(storage["bytes"]) if "bytes" in storage else None),
         ("unused", output.size(storage["free_bytes"]) if storage.get("free_bytes") else None),
         *(
@@ -88,6 +102,10 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             if number and table not in _INNER_TABLES
         ),
     ]
+
+
+def _moment(seconds: int | None) -> str | None:
+    return output.when(datetime.fromtimestamp(seconds, UTC)) if seconds else None
 
 
 def _place(status: Status) -> str:
@@ -103,16 +121,39 @@ def _schema_sentence(schema: MigrationStatus) -> str:
 
 
 @app.command(name="status")
-async def schema_status(*, options: Options = DEFAULTS) -> None:
-    """Show the version of the schema and the migrations to apply. Changes nothing."""
-    async with runner(options) as migrations:
-        found = await migrations.status()
+async def details(*, options: Options = DEFAULTS) -> None:
+    """Show the server or file, versions, indexes, sizes and latency. Changes nothing."""
+    async with unmigrated(options) as (store, migrations):
+        schema, storage = await migrations.status(), await store.describe()
+        latency_ms = await _latency_ms(store)
     if options.json:
-        output.document(found)
+        found = {"capabilities": store.capabilities, "storage": storage, "latency_ms": latency_ms}
+        output.document({**msgspec.structs.asdict(schema), **found})
         return
+    capabilities = store.capabilities
     output.record(
-        [("schema", _schema_sentence(found)), *(("to apply", title) for title in found.pending)]
+        [
+            ("engine", f"{capabilities.engine} {capabilities.version}"),
+            ("schema version", _schema_sentence(schema)),
+            *(("to apply", title) for title in schema.pending),
+            *((name.replace("_", " "), _shown(name, value)) for name, value in storage.items()),
+            ("latency", f"{latency_ms:.2f} ms"),
+        ]
     )
+
+
+async def _latency_ms(store: Store) -> float:
+    """The median time of a question that costs the engine next to nothing, in milliseconds."""
+    taken = []
+    for _ in range(_QUESTIONS):
+        begun = monotonic()
+        await store.has_table("schema_migrations")
+        taken.append(monotonic() - begun)
+    return statistics.median(taken) * 1000
+
+
+def _shown(name: str, value: object) -> object:
+    return output.size(value) if isinstance(value, int) and name.endswith("bytes") else value
 
 
 @app.command
@@ -134,7 +175,7 @@ async def migrate(
     yes
         Go down without being asked again.
     """
-    async with runner(options) as migrations:
+    async with unmigrated(options) as (_, migrations):
         planned = await migrations.migrate(to=to, dry_run=True)
         if not (dry_run or yes) and any(step.startswith("down ") for step in planned):
             raise UsageError("Going down erases data; add --yes if that is wanted.")
@@ -170,6 +211,26 @@ async def optimize(*, options: Options = DEFAULTS) -> None:
         with progress.bar("indexing") as update:
             await db.optimize(progress=update)
     output.answer(options, {"optimized": True}, "The search indexes are up to date.")
+
+
+@app.command
+async def sync(
+    *, prefer: Literal["ours", "theirs"] | None = None, options: Options = DEFAULTS
+) -> None:
+    """Push what was written here to the server that the database follows, and pull the rest.
+
+    Parameters
+    ----------
+    prefer
+        Whose values stay where both changed the same; without it that is an error.
+    """
+    async with opened(options, any_model=True) as db:
+        report = await db.sync(prefer=prefer)
+    pulled = "pulled what others wrote" if report.pulled else "there was nothing to pull"
+    said = f"Pushed {output.count(report.pushed, 'change')}, {pulled}."
+    if report.resolved:
+        said += f" {output.count(report.resolved, 'row')} changed on both sides kept {prefer}."
+    output.answer(options, msgspec.structs.asdict(report), said)
 
 
 @app.command

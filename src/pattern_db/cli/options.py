@@ -28,6 +28,8 @@ class Options(Output):
 
     db: Annotated[str | None, Parameter(metavar="URL")] = None
     """The database: a path or a URL. [default: PATTERN_DATABASE__PATH, pattern.toml, pattern.db]"""
+    tenant: Annotated[str | None, Parameter(metavar="NAME")] = None
+    """Whose data of the database, if it has tenants (`pattern tenant`)."""
     embeddings: Annotated[str | None, Parameter(metavar="NAME")] = None
     """The embedding provider, such as local, none or openai."""
 

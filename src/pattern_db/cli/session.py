@@ -14,13 +14,14 @@ from pattern_db.errors import ConnectionFailed
 from .options import Options
 
 if TYPE_CHECKING:
+    from pattern_db.engines.base import Store
     from pattern_db.migrations import MigrationRunner
     from pattern_db.service import PatternDB
 
 
 def settings(options: Options, *, db: str | None = None) -> Config:
     """The settings that hold for a verb; ``db`` stands in for ``--db``."""
-    return load(db or options.db, embeddings=options.embeddings)
+    return load(db or options.db, embeddings=options.embeddings, tenant=options.tenant)
 
 
 @asynccontextmanager
@@ -43,8 +44,8 @@ async def opened(
 
 
 @asynccontextmanager
-async def runner(options: Options) -> AsyncIterator[MigrationRunner]:
-    """The migrations of a database, which has to exist and is not migrated by opening it."""
+async def unmigrated(options: Options) -> AsyncIterator[tuple[Store, MigrationRunner]]:
+    """A database, which has to exist and is not migrated by opening it, and its migrations."""
     from pattern_db.migrations import MigrationRunner
     from pattern_db.service import _connect
 
@@ -52,7 +53,7 @@ async def runner(options: Options) -> AsyncIterator[MigrationRunner]:
     require_database(config)
     store = await _connect(config.database)
     try:
-        yield MigrationRunner(store)
+        yield store, MigrationRunner(store)
     finally:
         await store.close()
 
@@ -61,7 +62,9 @@ def require_database(config: Config) -> None:
     """Raise ``ConnectionFailed`` if the file of an embedded database is not there."""
     path = file_of(config)
     if path is not None and not existing(config):
-        raise ConnectionFailed(f"There is no database at {path}; run `pattern init` first.")
+        name = config.database.tenant
+        make = "pattern init" if name is None else f"pattern tenant create {name}"
+        raise ConnectionFailed(f"There is no database at {path}; run `{make}` first.")
 
 
 def existing(config: Config) -> bool:
@@ -72,6 +75,7 @@ def existing(config: Config) -> bool:
 
 def file_of(config: Config) -> str | None:
     """The path of the database; ``None`` in memory and for a server."""
-    if config.database.type == "remote" or config.database.location == MEMORY:
+    database = config.database.located
+    if database.type == "remote" or database.location == MEMORY:
         return None
-    return config.database.location
+    return database.location

@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 _EXTRAS = {  # engine or provider: the module it imports, and the extra that brings it
     "turso": ("turso", "turso"),
     "postgres": ("psycopg", "postgres"),
-    "surreal": ("surrealdb", "surreal"),
+    "surreal": ("surrealdb_embedded", "surreal"),
     "fastembed": ("fastembed", "fastembed"),
     "candle": ("fastembed", "fastembed"),
     "openai": ("openai", "openai"),
@@ -90,9 +90,10 @@ def _missing_extras(config: Config) -> Iterator[str]:
 
 
 def _unusable_file(config: Config) -> Iterator[str]:
-    if config.database.type == "remote" or config.database.location == urls.MEMORY:
+    database = config.database.located
+    if database.type == "remote" or database.location == urls.MEMORY:
         return
-    path = config.database.location
+    path = database.location
     directory = os.path.dirname(path)
     if config.database.engine == "sqlite" and os.path.isdir(path):
         yield (

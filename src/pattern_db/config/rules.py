@@ -17,6 +17,7 @@ from pattern_db.config.settings import (
     Kind,
     Secret,
 )
+from pattern_db.config.tenants import impossible
 from pattern_db.config.values import DEFAULT, RANKS, Layer, Setting
 from pattern_db.errors import ConfigError
 
@@ -33,7 +34,7 @@ class _Family(NamedTuple):
 _FAMILIES = (
     _Family(
         ("database.path", "database.url"),
-        ("database.type", "database.username", "database.password"),
+        ("database.type", "database.username", "database.password", "database.auth"),
     ),
     _Family(
         ("embeddings.provider",),
@@ -58,9 +59,16 @@ _NO_MODEL = "has no use with provider none; remove it, or choose a provider."
 _POOLED = _Use(
     frozenset({"postgres"}), "is for a PostgreSQL server; remove it, or give the URL of one."
 )
+_SURREAL = _Use(
+    frozenset({"surreal"}), "is for a SurrealDB server; remove it, or give the URL of one."
+)
 _USES = {
     "database.connections": _POOLED,
-    "database.statement_timeout_s": _POOLED,
+    "database.statement_timeout_s": _Use(
+        _SERVERS, "is for a database on a server; remove it, or give the URL of one."
+    ),
+    "database.auth": _SURREAL,
+    "database.access": _SURREAL,
     "database.key": _Use(
         frozenset({"sqlite"}), "encrypts a SQLite file only; remove it, or use a SQLite file."
     ),
@@ -98,6 +106,8 @@ def settled(settings: Layer, environ: Mapping[str, str]) -> Config:
     for rule in _RULES:
         if rule.broken(config.database):
             raise ConfigError(rule.sentence)
+    if config.database.tenant is not None and (problem := impossible(config.database)):
+        raise ConfigError(problem)
     return config
 
 
@@ -223,7 +233,7 @@ def _login_in_surreal_url(database: DatabaseConfig) -> bool:
 
 def _half_a_login(database: DatabaseConfig) -> bool:
     half = (database.username is None) != (database.password is None)
-    return half and database.engine == "surreal"
+    return half and database.engine == "surreal" and database.auth != "token"
 
 
 _RULES = (

@@ -13,12 +13,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from pattern_db.config import urls
+from pattern_db.config import tenants, urls
 from pattern_db.config.urls import Engine
 from pattern_db.errors import ConfigError
 
 Kind = Literal["embedded", "remote"]
 Durability = Literal["full", "relaxed"]
+Auth = Literal["root", "namespace", "database", "record", "token"]
 Mode = Literal["inline", "queued"]
 Provider = Literal["local", "none", "fastembed", "candle", "openai", "cohere", "ollama"]
 
@@ -92,9 +93,28 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="a URL or a path")] | None = None
     namespace: Annotated[str, Meta(description="a name")] | None = None
     database: Annotated[str, Meta(description="a name")] | None = None
+    tenant: (
+        Annotated[
+            str,
+            Meta(
+                pattern=tenants.NAME,
+                max_length=tenants.MOST_NAME_CHARS,
+                description=tenants.ALLOWED,
+            ),
+        ]
+        | None
+    ) = None
+    """Whose data of this database: each tenant has a file, a schema or a database of its own."""
     username: Annotated[str, Meta(description="a name")] | None = None
     password: Annotated[Secret, Meta(description="a string")] | None = None
-    """The password of ``username``; with Turso the token of the server."""
+    """The password of ``username``; with Turso, and where ``auth`` is ``token``, a token."""
+    auth: Annotated[
+        Auth, Meta(description='"root", "namespace", "database", "record" or "token"')
+    ] = "root"
+    """Where the user of a SurrealDB server is defined; ``record`` signs a record in, by way of
+    ``access``."""
+    access: Annotated[str, Meta(description="a name")] | None = None
+    """The access method of a SurrealDB database that signs a record in."""
     key: Annotated[Secret, Meta(description="a string")] | None = None
     """The key a SQLite file is encrypted with."""
     strict_mode: Annotated[bool, Meta(description="true or false")] = False
@@ -113,7 +133,7 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
     statement_timeout_s: Annotated[
         float, Meta(gt=0, le=86_400, description="a number of seconds above 0, to 86400")
     ] = 60.0
-    """The longest that a PostgreSQL server may work on one statement, and that a transaction may
+    """The longest that a server may work on one statement, and that a transaction on PostgreSQL may
     wait for its next one."""
     max_episodes: (
         Annotated[int, Meta(ge=1, le=10**9, description="a whole number from 1 to 10^9")] | None
@@ -132,6 +152,11 @@ class DatabaseConfig(_Section, frozen=True, kw_only=True):
         """The engine that the location chooses; ``ConfigError`` for an unknown scheme."""
         url = self.url
         return "sqlite" if url is None or _is_path(url) else urls.scheme_named(url).engine
+
+    @property
+    def located(self) -> DatabaseConfig:
+        """The database that is meant: that of the tenant, if there is one."""
+        return self if self.tenant is None else tenants.located(self, self.tenant)
 
     @property
     def location(self) -> str:

@@ -127,6 +127,12 @@ def absolute_url(url: str, base: str, *, subject: str = "database.url") -> str:
     return f"{name}://{_quoted(path) if scheme.escaped else path}{question}{query}"
 
 
+def file_url(url: str, path: str) -> str:
+    """The URL of another file, of the same scheme."""
+    name, scheme = scheme_of(url), scheme_named(url)
+    return f"{name}://{_quoted(path) if scheme.escaped else path}"
+
+
 def require_host(url: str, *, subject: str) -> None:
     """Raise ``ConfigError`` when a server's URL has no host, or a port that is none."""
     from urllib.parse import urlsplit
@@ -148,6 +154,19 @@ def require_path(text: str, *, subject: str) -> None:
             f"{subject} is a host and a port without a scheme; put ws:// or postgresql:// before "
             "it, or ./ if it is the name of a file."
         )
+
+
+def parameters_of(url: str, *, known: frozenset[str], subject: str) -> dict[str, str]:
+    """What follows the ``?`` of a URL. Raises ``ConfigError`` for a name that is not ``known``."""
+    from urllib.parse import parse_qsl
+
+    found = parse_qsl(url.partition("?")[2], keep_blank_values=True)
+    if any(name not in known for name, _ in found) or len(dict(found)) < len(found):
+        raise ConfigError(
+            f"{subject} has a parameter that is not known, or one twice; there are "
+            f"{', '.join(sorted(known))}, and a token belongs into database.password."
+        )
+    return dict(found)
 
 
 def login_of(url: str) -> tuple[bool, bool]:

@@ -166,9 +166,9 @@ class Indexer:
         if mode not in (None, "inline", "queued"):
             raise InvalidValue("embed", "it must be inline or queued.")
         if self.provider is None:
-            return self._enqueue(items) if await self._has_model() else []
+            return self.enqueue(items) if await self._has_model() else []
         if (mode or self.mode) == "queued":
-            return self._enqueue(items)
+            return self.enqueue(items)
         rows = await self._embed(items, self._current())
         clear = [] if fresh else [bound for item in items for bound in self.removals_for(item)]
         return clear + [_ADD(row=row) for row in rows]
@@ -193,7 +193,8 @@ class Indexer:
         key = {"item_id": item.id, "kind": kind_of(item)}
         return [_REMOVE(**key), _DEQUEUE(**key)]
 
-    def _enqueue(self, items: Sequence[Any]) -> list[Bound]:
+    def enqueue(self, items: Sequence[Any]) -> list[Bound]:
+        """The statements that let items wait for a vector of whoever makes it."""
         now = self._clock()
         return [
             _ENQUEUE(

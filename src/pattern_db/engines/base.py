@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ..query import Bound, Query
 from ..schema import Table
 
 Progress = Callable[[int, int], None]
+Prefer = Literal["ours", "theirs"]
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -28,6 +29,12 @@ class Capabilities(msgspec.Struct, frozen=True):
     interactive_transactions: bool = True
     several_processes: bool = True
     encrypted: bool = False
+    vacuums: bool = True
+    """Without it ``vacuum`` raises ``Unsupported``."""
+    experimental: tuple[str, ...] = ()
+    """What is in use of the engine that its makers do not call stable."""
+    follows_server: bool = False
+    """The store is a ``SyncedStore``."""
 
 
 class DatabaseBackend(Protocol):
@@ -93,6 +100,15 @@ class DatabaseBackend(Protocol):
     async def optimize(self, *, progress: Progress | None = None) -> None:
         """Bring up to date now what searches derive from the data in the background: they are
         right without it, if slower. ``progress`` gets (rows done, rows in all)."""
+        ...
+
+    async def erase(self) -> None:
+        """Remove the database itself, with all that this program made in it, and close.
+
+        Opening it again makes an empty one. Nothing is removed, and ``DatabaseBusy`` raised, while
+        somebody else has it open and the engine can tell; ``Unsupported`` if there is something in
+        it that is not ours.
+        """
         ...
 
     async def describe(self) -> dict[str, Any]:
@@ -164,3 +180,26 @@ class VectorStore(Protocol):
 
 class Store(DatabaseBackend, TextStore, VectorStore, Protocol):
     """All that the rest of the package asks of an engine."""
+
+
+class SyncReport(msgspec.Struct, frozen=True):
+    """What a sync did: how many changes the server got, whether it gave some, and how many rows
+    that were changed on both sides were made what they are there."""
+
+    pushed: int
+    pulled: bool
+    resolved: int = 0
+
+
+class SyncedStore(Store, Protocol):
+    """A store that works without its server, and is brought together with it now and then."""
+
+    async def sync(self, *, prefer: Prefer | None = None) -> SyncReport:
+        """Push what was written here, then pull what others wrote.
+
+        Rows that were changed on both sides to different values raise ``SyncConflict``, and
+        nothing is pushed or pulled; with ``prefer`` those columns get the values of here or of
+        there. What cannot be pushed stays here and waits. Raises ``ConnectionFailed`` if the
+        server cannot be reached or refuses. Nothing acknowledged is lost, whatever is raised.
+        """
+        ...

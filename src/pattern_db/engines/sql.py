@@ -2,6 +2,9 @@
 
 A query is compiled once per engine: its statement text holds only names from the schema, and every
 value has a binder that turns a parameter into what the driver takes.
+
+What ``json_each`` gives is written ``+value``: without the plus Turso compares texts that look like
+numbers as numbers.
 """
 
 from __future__ import annotations
@@ -143,6 +146,10 @@ class Statement:
         """A placeholder for a value of this column."""
         return self.value(value, ENCODERS.get(column.type))
 
+    def key(self, key: Any) -> str:
+        """A placeholder for a key of JSON objects, as ``json_each`` gives them."""
+        return self.value(key)
+
     def where(self, filters: Iterable[Filter]) -> str:
         """``WHERE …``, or nothing."""
         parts = [self.condition(part) for part in filters]
@@ -211,7 +218,7 @@ def _plain(values: Any) -> str:
 def _in(statement: Statement, part: In) -> str:
     column = statement.table.column(part.column)
     listed = statement.value(part.values, _plain)
-    return f"{statement.name(column)} IN (SELECT value FROM json_each({listed}))"
+    return f"{statement.name(column)} IN (SELECT +value FROM json_each({listed}))"
 
 
 def _in_rows(statement: Statement, part: InRows) -> str:
@@ -223,7 +230,7 @@ def _in_rows(statement: Statement, part: InRows) -> str:
 
 def _not_in_query(statement: Statement, part: NotInQuery) -> str:
     column = statement.name(statement.table.column(part.column))
-    inner = Statement(part.query.table)
+    inner = type(statement)(part.query.table)
     selected = inner.name(part.query.table.column(part.selects))
     where = inner.where(part.query.filters)
     statement.binders += inner.binders
@@ -234,7 +241,7 @@ def _not_in_query(statement: Statement, part: NotInQuery) -> str:
 def _in_folded(statement: Statement, part: InFolded) -> str:
     column = statement.name(statement.table.column(part.column))
     listed = statement.value(part.values, _folded)
-    return f"fold_case({column}) IN (SELECT value FROM json_each({listed}))"
+    return f"fold_case({column}) IN (SELECT +value FROM json_each({listed}))"
 
 
 def _folded(values: Iterable[str]) -> str:
@@ -243,7 +250,7 @@ def _folded(values: Iterable[str]) -> str:
 
 def _json_key(statement: Statement, part: JsonKey) -> str:
     column = statement.name(statement.table.column(part.column))
-    key = statement.value(part.key)
+    key = statement.key(part.key)
     return f"EXISTS (SELECT 1 FROM json_each({column}) AS have WHERE have.key = {key})"
 
 
@@ -251,13 +258,13 @@ _BOTH_NUMBERS = "have.type IN ('integer', 'real') AND want.type IN ('integer', '
 
 
 def _json_in(statement: Statement, part: JsonIn) -> str:
-    equal = f"have.value IS want.value AND (have.type = want.type OR {_BOTH_NUMBERS})"
+    equal = f"+have.value IS +want.value AND (have.type = want.type OR {_BOTH_NUMBERS})"
     return _json_some(statement, part, part.values, encode_json, equal)
 
 
 def _json_order(statement: Statement, part: JsonOrder) -> str:
     comparable = f"({_BOTH_NUMBERS} OR have.type = 'text' AND want.type = 'text')"
-    condition = f"{comparable} AND have.value {part.operator} want.value"
+    condition = f"{comparable} AND +have.value {part.operator} +want.value"
     return _json_some(statement, part, part.value, lambda value: encode_json([value]), condition)
 
 
@@ -271,7 +278,7 @@ def _json_some(
     """What an object has under a key meets a condition with one of the bound values."""
     column = statement.name(statement.table.column(part.column))
     wanted = statement.value(bound, encode)
-    key = statement.value(part.key)
+    key = statement.key(part.key)
     return (
         f"EXISTS (SELECT 1 FROM json_each({column}) AS have, json_each({wanted}) AS want "
         f"WHERE have.key = {key} AND {condition})"
@@ -286,12 +293,12 @@ def _json_contains(statement: Statement, part: JsonContains) -> str:
             f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE want.value NOT IN "
             f"(SELECT have.value FROM json_each({column}) AS have WHERE have.type = 'text'))"
         )
-    key = statement.value(part.key)
+    key = statement.key(part.key)
     listed = "CASE field.type WHEN 'array' THEN field.value ELSE '[]' END"
     return (
         f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS want WHERE NOT EXISTS ("
         f"SELECT 1 FROM json_each({column}) AS field, json_each({listed}) AS have "
-        f"WHERE field.key = {key} AND have.value = want.value AND have.type = 'text'))"
+        f"WHERE field.key = {key} AND +have.value = +want.value AND have.type = 'text'))"
     )
 
 
@@ -335,16 +342,16 @@ def _column_list(statement: Statement, columns: Iterable[Column]) -> str:
     return ", ".join(statement.name(column) for column in columns)
 
 
-def _compile_get(query: Get) -> Compiled:
-    statement, table = Statement(query.table), query.table
+def _compile_get(query: Get, kind: type[Statement]) -> Compiled:
+    statement, table = kind(query.table), query.table
     listed = _column_list(statement, table.columns)
     where = statement.where(Comparison(name, "=", Param(name)) for name in table.key)
     sql = f"SELECT {listed} FROM {quoted(table.name)}{where}"
     return statement.finish(sql, model_reader(table), writes=False, bounded=True)
 
 
-def _compile_select(query: Select) -> Compiled:
-    statement, table = Statement(query.table), query.table
+def _compile_select(query: Select, kind: type[Statement]) -> Compiled:
+    statement, table = kind(query.table), query.table
     columns = [table.column(name) for name in query.columns] or list(table.columns)
     listed = _column_list(statement, columns)
     sql = f"SELECT {listed} FROM {quoted(table.name)}{statement.where(query.filters)}"
@@ -356,8 +363,8 @@ def _compile_select(query: Select) -> Compiled:
     return statement.finish(sql, read, writes=False, bounded=query.at_most is not None)
 
 
-def _compile_count(query: Count) -> Compiled:
-    statement = Statement(query.table)
+def _compile_count(query: Count, kind: type[Statement]) -> Compiled:
+    statement = kind(query.table)
     sql = f"SELECT count(*) FROM {quoted(query.table.name)}{statement.where(query.filters)}"
     return statement.finish(sql, lambda row: row[0], writes=False, bounded=False)
 
@@ -426,7 +433,7 @@ def _conflict_clause(query: Insert) -> str:
     return f" ON CONFLICT ({', '.join(map(quoted, table.key))}) DO UPDATE SET {changes}"
 
 
-def _compile_insert(query: Insert) -> Compiled:
+def _compile_insert(query: Insert, _kind: type[Statement]) -> Compiled:
     table = query.table
     listed = ", ".join(quoted(column.name) for column in table.columns)
     sql = f"INSERT INTO {quoted(table.name)} ({listed}) VALUES ({_insert_places(table)})"
@@ -447,20 +454,20 @@ def change(statement: Statement, name: str, value: Any) -> str:
     return f"{quoted(name)} = {statement.values(column, value)}"
 
 
-def _compile_update(query: Update) -> Compiled:
-    statement, table = Statement(query.table), query.table
+def _compile_update(query: Update, kind: type[Statement]) -> Compiled:
+    statement, table = kind(query.table), query.table
     changes = ", ".join(change(statement, name, value) for name, value in query.changes)
     sql = f"UPDATE {quoted(table.name)} SET {changes}{statement.where(query.filters)}"
     return statement.finish(sql, None, writes=True, bounded=False)
 
 
-def _compile_delete(query: Delete) -> Compiled:
-    statement = Statement(query.table)
+def _compile_delete(query: Delete, kind: type[Statement]) -> Compiled:
+    statement = kind(query.table)
     sql = f"DELETE FROM {quoted(query.table.name)}{statement.where(query.filters)}"
     return statement.finish(sql, None, writes=True, bounded=False)
 
 
-_COMPILERS: dict[type, Callable[[Any], Compiled]] = {
+_COMPILERS: dict[type, Callable[[Any, type[Statement]], Compiled]] = {
     Get: _compile_get,
     Select: _compile_select,
     Count: _compile_count,
@@ -470,6 +477,6 @@ _COMPILERS: dict[type, Callable[[Any], Compiled]] = {
 }
 
 
-def compile_query(query: Query) -> Compiled:
-    """The statement of a query."""
-    return _COMPILERS[type(query)](query)
+def compile_query(query: Query, kind: type[Statement] = Statement) -> Compiled:
+    """The statement of a query, in the dialect that a kind of statement knows."""
+    return _COMPILERS[type(query)](query, kind)

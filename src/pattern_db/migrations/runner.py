@@ -58,9 +58,9 @@ class MigrationStatus(msgspec.Struct, frozen=True):
 @cache
 def known_migrations() -> tuple[Migration, ...]:
     """Every migration of this program, in order."""
-    from . import m0001_initial, m0002_episodes
+    from . import m0001_initial, m0002_constellations, m0003_episodes
 
-    modules = (m0001_initial, m0002_episodes)
+    modules = (m0001_initial, m0002_constellations, m0003_episodes)
     return tuple(Migration(m.version, m.description, m.operations) for m in modules)
 
 

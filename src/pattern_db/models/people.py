@@ -41,6 +41,14 @@ class MemberRole(enum.StrEnum):
     SUPERVISOR = "supervisor"
 
 
+class ConstellationStatus(enum.StrEnum):
+    """Whether a constellation can be opened, is being made, or is being erased."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    DROPPING = "dropping"
+
+
 @table("users", entity="user", indexes=(Index(("created_at", "id")),))
 class User(msgspec.Struct, frozen=True, gc=False):
     """A partner: somebody whom agents work for."""
@@ -111,3 +119,24 @@ class GroupMember(msgspec.Struct, frozen=True, gc=False):
     role: MemberRole = MemberRole.REGULAR
     domain: str | None = None
     capabilities: list[str] = []
+
+
+@table(
+    "constellations",
+    entity="tenant",
+    indexes=(Index(("created_at", "id")), Index(("user_id",))),
+)
+class Constellation(msgspec.Struct, frozen=True, gc=False):
+    """A tenant of this database: agents, memory and messages in a place of their own.
+
+    ``id`` is its name, from which its file, schema or database follows; ``user_id`` the user of
+    this database that it belongs to.
+    """
+
+    id: str
+    created_at: datetime
+    updated_at: datetime
+    user_id: Annotated[str, Reference("users", "set null")] | None = None
+    title: str = ""
+    status: ConstellationStatus = ConstellationStatus.CREATING
+    metadata: Json = {}

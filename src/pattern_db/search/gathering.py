@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import msgspec
 
@@ -20,19 +19,19 @@ from ..filters import Filter, InRows, NotInQuery
 from ..models import Episode, MemoryBlock, Message, SharedBlock
 from ..query import Select, param, select
 from ..schema import Table, columns_of, table_of
+from .candidate import Candidate
 from .options import Mode, SearchOptions
 from .past import MOST_EMBEDDED, changed_blocks
-
-if TYPE_CHECKING:
-    from .ranking import Candidate
 
 CANDIDATES = 100
 """How many items each side offers for ranking at least."""
 CANDIDATES_A_HIT = 3
 """How many for each hit that is asked for, if that is more."""
-NEIGHBOURS_OF = 30
-"""For how many of the best of each side the turns beside them are offered too at least: for as many
-as hits are asked for, if that is more."""
+NEIGHBOURS_OF = 40
+"""For how many of the best, by the ranks they have on both sides, the turns beside them are offered
+too at least: for as many as hits are asked for, if that is more."""
+FUSED_AFTER = 20
+"""The rank that the best of a side has then: reciprocal rank fusion, of Cormack et al. 2009."""
 REACH = 2
 """How far beside, in turns."""
 READ_OF_EPISODES_CHARS = 800
@@ -87,16 +86,6 @@ def candidates_for(options: SearchOptions, mode: Mode) -> int:
     return most if mode == "hybrid" else 2 * most
 
 
-class Offered(msgspec.Struct, frozen=True, gc=False):
-    """What ranking reads of an item; a turn has a thread and its place in it."""
-
-    text: str
-    created_at: datetime
-    thread: Thread | None = None
-    ordinal: int = 0
-    speaker: str | None = None
-
-
 class Asked(msgspec.Struct, frozen=True):
     """What is asked of every kind."""
 
@@ -118,30 +107,17 @@ class Found(msgspec.Struct):
     params: dict[str, Any]
     text: Scores = {}
     dense: Scores = {}
-    offered: dict[str, Offered] = {}
+    offered: dict[str, Candidate] = {}
     past: dict[str, MemoryBlock] = {}
     earlier: dict[str, list[Vector]] = {}
 
     def candidates(self) -> list[Candidate]:
-        """Them as ranking takes them."""
-        from .ranking import Candidate
-
-        assert self.table.text is not None
-        kind, text, dense = self.table.text.kind, self.text.get, self.dense.get
-        return [
-            Candidate(
-                item_id=id,
-                kind=kind,
-                text_score=text(id, 0.0),
-                dense_score=dense(id),
-                conversation=None if item.thread is None else _named(item.thread),
-                ordinal=item.ordinal,
-                speaker=item.speaker,
-                text=item.text,
-                created_at=item.created_at,
-            )
-            for id, item in self.offered.items()
-        ]
+        """Them with their scores."""
+        text, dense = self.text.get, self.dense.get
+        for id, candidate in self.offered.items():
+            candidate.text_score = text(id, 0.0)
+            candidate.dense_score = dense(id)
+        return list(self.offered.values())
 
 
 class Vectors:
@@ -248,7 +224,7 @@ class Gatherer:
             )
         )
 
-    async def read(self, asked: Asked, found: Found, ids: list[str]) -> dict[str, Offered]:
+    async def read(self, asked: Asked, found: Found, ids: list[str]) -> dict[str, Candidate]:
         """What ranking reads of these items, as far as they may be found and say something."""
         if not ids:
             return {}
@@ -257,7 +233,7 @@ class Gatherer:
         if found.table is _EPISODES:
             return _tasks(await self._rows(asked, found, self._tasks, ids))
         items = await self.load(asked, found, ids)
-        return {id: _alone(item) for id, item in items.items() if item.content.strip()}
+        return {id: _alone(found, item) for id, item in items.items() if item.content.strip()}
 
     async def load(self, asked: Asked, found: Found, ids: Sequence[str]) -> dict[str, Any]:
         """The models of these items, as far as they may be found."""
@@ -274,11 +250,10 @@ class Gatherer:
 
     async def _add_neighbours(self, asked: Asked, found: Found) -> None:
         """Offer the turns beside the best candidates too."""
-        known = {(turn.thread, turn.ordinal) for turn in found.offered.values()}
+        known = {(turn.conversation, turn.ordinal) for turn in found.offered.values()}
         wanted: dict[str | None, list[tuple[str, int]]] = {}
-        for agent_id, conversation, ordinal in _beside(
-            found, max(NEIGHBOURS_OF, asked.options.limit)
-        ):
+        most = max(NEIGHBOURS_OF, asked.options.limit)
+        for agent_id, conversation, ordinal in _beside(found, most):
             if ((agent_id, conversation), ordinal) not in known:
                 wanted.setdefault(conversation, []).append((agent_id, ordinal))
         alone = wanted.pop(None, [])
@@ -318,7 +293,7 @@ class Gatherer:
         from . import words
 
         found.past = {past.block.id: past.block for past in changed}
-        offered = found.offered | {id: _alone(block) for id, block in found.past.items()}
+        offered = found.offered | {id: _alone(found, block) for id, block in found.past.items()}
         scores = words.word_scores(asked.terms, {id: item.text for id, item in offered.items()})
         earlier = [past.block for past in changed if not past.stored]
         earlier.sort(key=lambda block: -scores.get(block.id, 0.0))
@@ -360,42 +335,43 @@ def _speakers(found: Found) -> list[str]:
 
 
 def _beside(found: Found, most: int) -> set[tuple[str, str | None, int]]:
-    """The places beside the best candidates."""
-    best = sorted(found.text, key=found.text.__getitem__, reverse=True)[:most]
-    best += sorted(found.dense, key=found.dense.__getitem__, reverse=True)[:most]
+    """The places beside the best candidates of both sides."""
+    fused: dict[str, float] = {}
+    for best_first in (found.text, found.dense):
+        for rank, id in enumerate(best_first, FUSED_AFTER):
+            fused[id] = fused.get(id, 0.0) + 1 / rank
+    best = sorted(fused, key=fused.__getitem__, reverse=True)[:most]
     return {
-        (*turn.thread, ordinal)
+        (*cast("Thread", turn.conversation), ordinal)
         for id in best
-        if (turn := found.offered.get(id)) is not None and turn.thread is not None
+        if (turn := found.offered.get(id)) is not None
         for ordinal in range(max(turn.ordinal - REACH, 0), turn.ordinal + REACH + 1)
     }
 
 
-def _turns(rows: Sequence[tuple[Any, ...]]) -> dict[str, Offered]:
+def _turns(rows: Sequence[tuple[Any, ...]]) -> dict[str, Candidate]:
     """The turns of rows of ``_READ_OF_TURNS`` that say something."""
     turns = {}
     for id, agent_id, conversation, ordinal, speaker, content, tool_text, created_at in rows:
         text = f"{content}\n{tool_text}" if content and tool_text else content or tool_text
         if text and not text.isspace():
-            thread = (agent_id, conversation)
-            turns[id] = Offered(text, created_at, thread, ordinal or 0, speaker)
+            thread: Thread = (agent_id, conversation)
+            turns[id] = Candidate(id, "message", text, created_at, thread, ordinal or 0, speaker)
     return turns
 
 
-def _tasks(rows: Sequence[tuple[Any, ...]]) -> dict[str, Offered]:
+def _tasks(rows: Sequence[tuple[Any, ...]]) -> dict[str, Candidate]:
     """The episodes of rows of ``_READ_OF_EPISODES``."""
     return {
-        id: Offered(f"{task}\n{rest[:READ_OF_EPISODES_CHARS]}", created_at)
+        id: Candidate(id, "episode", f"{task}\n{rest[:READ_OF_EPISODES_CHARS]}", created_at)
         for id, task, rest, created_at in rows
     }
 
 
-def _alone(item: Any) -> Offered:
-    return Offered(EMBEDDED_TEXT[type(item)](item), item.created_at)
-
-
-def _named(thread: Thread) -> str:
-    return "\n".join((thread[0], thread[1] or ""))
+def _alone(found: Found, item: Any) -> Candidate:
+    assert found.table.text is not None
+    text = EMBEDDED_TEXT[type(item)](item)
+    return Candidate(item.id, found.table.text.kind, text, item.created_at)
 
 
 def _by_ids(table: Table) -> Select:

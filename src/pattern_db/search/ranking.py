@@ -26,8 +26,7 @@ How the weights were found, and what each part is worth, is in
 docs/explanation/decisions/ranking.md.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -35,6 +34,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidate import Candidate
 from .dates import MONTHS, Moment, Span, closeness
 from .language import GAP, MAX_CHARS, WORD, beginnings, fold, stem
 from .question import (
@@ -87,6 +87,7 @@ _BETWEEN = b"  "
 DECAY = (1.0, 0.8, 0.7, 0.6)
 NEAR = 2
 REACH = len(DECAY) - 1
+_DECAYED = np.array([*DECAY[:0:-1], *DECAY])
 RARE = 3
 """A word in fewer candidates weighs no more; one in none is often a word nobody used."""
 ASKING = 0.3
@@ -99,25 +100,6 @@ TIME_CUES = (
     year years days monday tuesday wednesday thursday friday saturday sunday
     """.split(),  # noqa: SIM905
 )
-
-
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine offers.
-
-    ``text_score`` is the engine's own, larger is better, 0 for what its text search did not find.
-    ``dense_score`` is the exact cosine, ``None`` for what has no vector. ``conversation`` is
-    ``None`` for what stands alone; in one, adjacent turns have adjacent ``ordinal``s.
-    """
-
-    item_id: str
-    kind: str
-    text: str
-    created_at: datetime
-    text_score: float = 0.0
-    dense_score: float | None = None
-    conversation: str | None = None
-    ordinal: int = 0
-    speaker: str | None = None
 
 
 class Ranked(msgspec.Struct, frozen=True):
@@ -145,9 +127,10 @@ def rank(
     if not candidates:
         return []
     parts = _parts(question, candidates, WEIGHTS[mode] if weights is None else weights)
-    scores = np.round(np.sum(list(parts.values()), axis=0), 9) + np.zeros(len(candidates))
+    table = np.array(list(parts.values())).reshape(len(parts), len(candidates))
+    scores = np.round(table.sum(axis=0), 9)
     best = _best(candidates, scores, _eligible(candidates, mode), limit)
-    values = np.array(list(parts.values()))[:, best].T.tolist()
+    values = table[:, best].T.tolist()
     return [
         Ranked(candidates[i], min(float(scores[i]), 1.0), dict(zip(parts, why, strict=True)))
         for i, why in zip(best, values, strict=True)
@@ -202,7 +185,7 @@ class _Scene:
     @cached_property
     def talks(self) -> NDArray[np.int64]:
         """The number of each candidate's conversation, counted from 0."""
-        numbers: dict[str | None, int] = {}
+        numbers: dict[Hashable, int] = {}
         listed = [numbers.setdefault(each.conversation, len(numbers)) for each in self.pool]
         return np.array(listed, dtype=np.int64)
 
@@ -223,11 +206,11 @@ class _Scene:
         beside[:, self.alone] = len(order)
         return beside
 
-    def beside(self, values: Floats, *offsets: int) -> list[Floats]:
-        """For each offset the values of the turns so much later; 0 where there is none."""
+    def around(self, values: Floats) -> Floats:
+        """The values of the turns from ``REACH`` before to ``REACH`` after each, 0 where there is
+        none: the last axis but one is the distance."""
         nothing = np.zeros((*values.shape[:-1], 1))
-        padded = np.concatenate([values, nothing], axis=-1)
-        return [padded.take(self._beside[REACH + offset], axis=-1) for offset in offsets]
+        return np.concatenate([values, nothing], axis=-1).take(self._beside, axis=-1)
 
     def mean_around(self, values: Floats, reach: int) -> Floats:
         """The mean of the values of the turns at most ``reach`` away, those that are there."""
@@ -258,14 +241,11 @@ class _Scene:
         A space in a needle is where a word begins or ends.
         """
         joined, ends = self._joined
-        found = [
-            list(_occurrences(needle.encode("utf-8", "replace"), joined)) for needle in needles
-        ]
+        found = [_places(needle.encode("utf-8", "replace"), joined, accept) for needle in needles]
         rows = np.zeros((len(found), len(self.pool)))
         for row, places in zip(rows, found, strict=True):
-            kept = [at for at in places if accept is None or accept(_word_after(joined, at))]
-            if kept:
-                row[np.searchsorted(ends, kept, side="right")] = 1.0
+            if places:
+                row[np.searchsorted(ends, places, side="right")] = 1.0
         return rows
 
     @cached_property
@@ -284,24 +264,31 @@ class _Scene:
     @cached_property
     def dense(self) -> Floats | None:
         given = [candidate.dense_score for candidate in self.pool]
-        if all(score is None for score in given):
+        known = np.array([score for score in given if score is not None])
+        if not len(known):
             return None
-        scores = np.array(given, dtype=np.float64)
-        low, high = np.nanmin(scores), np.nanmax(scores)
+        scores: Floats = np.array(given, dtype=np.float64)
+        low, high = known.min(), known.max()
         spread = (scores - low) / (high - low) if high > low else scores - low + 1.0
-        return np.nan_to_num(spread)
+        filled: Floats = np.nan_to_num(spread)
+        return filled
 
 
-def _occurrences(needle: bytes, joined: bytes) -> Iterator[int]:
+def _places(needle: bytes, joined: bytes, accept: Accepts | None) -> list[int]:
+    """Where the needle is, in words that begin with the space it begins with."""
+    places, known = [], dict[bytes, bool]()
     at = joined.find(needle)
     while at >= 0:
-        yield at
+        if accept is None:
+            places.append(at)
+        else:
+            word = joined[at + 1 : joined.find(b" ", at + 1)]
+            if word not in known:
+                known[word] = accept(word.decode("utf-8", "replace"))
+            if known[word]:
+                places.append(at)
         at = joined.find(needle, at + len(needle) - 1)
-
-
-def _word_after(joined: bytes, at: int) -> str:
-    """The word that begins after the space there."""
-    return joined[at + 1 : joined.find(b" ", at + 1)].decode("utf-8", "replace")
+    return places
 
 
 def _has_stem(root: str) -> Accepts:
@@ -316,11 +303,8 @@ def _any(rows: Floats) -> Floats:
 def _cover(scene: _Scene) -> Floats:
     if not scene.question.terms:
         return np.zeros(len(scene.pool))
-    best = scene.occurs.copy()
-    offsets = [offset for offset in range(-REACH, REACH + 1) if offset]
-    for offset, there in zip(offsets, scene.beside(scene.occurs, *offsets), strict=True):
-        np.maximum(best, DECAY[abs(offset)] * there, out=best)
-    cover: Floats = best.sum(axis=0)
+    decayed = scene.around(scene.occurs) * _DECAYED[:, None]
+    cover: Floats = np.maximum(scene.occurs, decayed.max(axis=1)).sum(axis=0)
     return np.where(scene.alone, (cover + _text(scene)) / 2, cover)
 
 
@@ -328,7 +312,8 @@ def _answer(scene: _Scene) -> Floats | None:
     if not scene.question.terms:
         return None
     asks = np.array(["?" in text for text in scene.texts])
-    return scene.beside(scene.occurs.sum(axis=0) * asks, -1)[0]
+    before: Floats = scene.around(scene.occurs.sum(axis=0) * asks)[REACH - 1]
+    return before
 
 
 def _near(scene: _Scene) -> Floats | None:

@@ -266,3 +266,15 @@ async def test_a_query_in_a_query_has_parameters_too(store: Store) -> None:
     found = await store.execute(query.order_by(_B.id), label="b0", agent="sol", own="flux")
     assert [row.id for row in found] == ["b2"]
     assert await store.execute(query.only(_B.id), label="b2", agent="nobody", own="sol") == []
+
+
+async def test_texts_that_look_like_numbers_are_texts(store: Store) -> None:
+    ids = ["1", "01", "1.0", "1e0", "+1", " 1"]
+    await add(store, *(user(id, name=id, metadata={"n": id, "l": [id]}) for id in ids))
+    for id in ids:
+        assert await _found(store, _U.id.in_(param("ids")), ids=[id]) == [id]
+        assert await _found(store, InRows(("id", "name"), param("rows")), rows=[[id, id]]) == [id]
+        same = JsonIn("metadata", "n", param("values"))
+        assert await _found(store, same, values=[id]) == [id]
+        listed = JsonContains("metadata", "l", param("values"))
+        assert await _found(store, listed, values=[id]) == [id]

@@ -408,3 +408,19 @@ async def test_enums_json_and_absent_values_can_be_changed(store: Store) -> None
     assert (flux.model_name, repr(flux.config)) == (None, "{'a': [1, 1.0, None]}")
     assert (await read(store, block("b"))).permission is Permission.ADMIN
     assert await store.execute(Count(table_of(SystemMetadata))) == 0
+
+
+async def test_an_erased_database_is_closed_and_empty_when_it_is_opened_again(
+    subject: Subject, store: Store
+) -> None:
+    await add(store, user("ada"))
+    await store.erase()
+    with pytest.raises(DatabaseClosed):
+        await store.execute(Count(_USERS))
+    again = await subject.open()
+    try:
+        assert not await again.has_table("users")
+        await again.create(all_tables())
+        assert await again.execute(Count(_USERS)) == 0
+    finally:
+        await again.close()

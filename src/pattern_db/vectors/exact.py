@@ -38,6 +38,7 @@ class ExactIndex:
         self._alive: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._items: list[str] = []
         self._places: dict[str, list[int]] = {}
+        self._asked: tuple[Vector | None, NDArray[np.float32]] = (None, np.zeros(0, np.float32))
 
     def __len__(self) -> int:
         return self._count - self._dead
@@ -90,6 +91,7 @@ class ExactIndex:
         if self._count == 0:
             return [], True
         scores = np.vecdot(self._vectors[: self._count], vector)
+        self._asked = (vector.copy(), scores)
         if self._dead:
             scores[~self._alive[: self._count]] = -np.inf
         best: dict[str, float] = {}
@@ -100,9 +102,22 @@ class ExactIndex:
     def scores(self, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
         """The cosine of the best row of each of these items that is here."""
         found = [(item, places) for item in ids if (places := self._places.get(item))]
-        flat = [place for _, places in found for place in places]
-        cosines = iter(np.vecdot(self._vectors[flat], vector).tolist()) if flat else iter(())
-        return {item: max(next(cosines) for _ in places) for item, places in found}
+        cosines = iter(self._cosines(vector, [place for _, places in found for place in places]))
+        return {
+            item: next(cosines) if len(places) == 1 else max(next(cosines) for _ in places)
+            for item, places in found
+        }
+
+    def _cosines(self, vector: Vector, places: list[int]) -> list[float]:
+        """The cosine of these rows, which the search of a moment ago may have made."""
+        if not places:
+            return []
+        asked, known = self._asked
+        if len(known) == self._count and asked is not None and np.array_equal(asked, vector):
+            cosines = known[places]
+        else:
+            cosines = np.vecdot(self._vectors[places], vector)
+        return list(cosines.tolist())
 
     def _reserve(self, size: int) -> None:
         if size <= len(self._rows):
@@ -122,6 +137,7 @@ class ExactIndex:
         self._places = {}
         for place, item in enumerate(self._items):
             self._places.setdefault(item, []).append(place)
+        self._asked = (None, np.zeros(0, np.float32))
 
 
 def _largest(scores: NDArray[np.float32], wanted: int) -> list[int]:

@@ -54,6 +54,7 @@ class Server(msgspec.Struct, frozen=True):
     full_folding: bool
     adapting: Adapting
     conninfo: str
+    address: str
     settings: tuple[tuple[str, str], ...]
 
 
@@ -185,6 +186,7 @@ async def _examined(connection: Connection, options: Options, dsn: str) -> Serve
         full_folding=version >= _FIRST_TO_FOLD,
         adapting=Adapting(adapters_for(connection, oid)),
         conninfo=dsn,
+        address=_address(connection),
         settings=(
             ("search_path", f"{Schema(options.schema).name}, {quoted(home)}"),
             ("synchronous_commit", commits),
@@ -197,6 +199,11 @@ async def _examined(connection: Connection, options: Options, dsn: str) -> Serve
             ("hnsw.ef_search", "200"),
         ),
     )
+
+
+def _address(connection: Connection) -> str:
+    """The host, or the folder of the socket, and the port."""
+    return f"{connection.info.host or 'localhost'}:{connection.info.port}"
 
 
 def _ms(seconds: float) -> str:

@@ -22,6 +22,7 @@ _TOKENS = "asciiword, word, numword, int, uint, float, sfloat, version, numhword
 _BREAK = "0patternbreak0"
 """A word between two columns that is taken out again: what is left are places that do not touch, so
 that no phrase runs from one column into the next."""
+_OWN_FUNCTIONS = (("pattern_found", "text, text"), (FOLD, "text"), ("pattern_cut", "text"))
 _VECTORS = "embeddings"
 _SPACES = "embedding_spaces"
 _QUEUE = "embedding_queue"
@@ -57,6 +58,17 @@ class Builder:
             yield f"DROP TABLE IF EXISTS {self._of(table.name)} CASCADE"
             for name in _functions_of(table):
                 yield f"DROP FUNCTION IF EXISTS {self._of(name)} CASCADE"
+
+    def erase(self, tables: Sequence[Table]) -> Iterator[str]:
+        """Statements that remove everything ``create`` made, and the schema; they fail if there is
+        something else in it."""
+        yield from self.drop(tables[::-1])
+        for name, arguments in _OWN_FUNCTIONS:
+            yield f"DROP FUNCTION IF EXISTS {self._of(name)} ({arguments})"
+        yield f"DROP TEXT SEARCH CONFIGURATION IF EXISTS {self._of('pattern_words')}"
+        yield f"DROP TEXT SEARCH DICTIONARY IF EXISTS {self._of('pattern_stem')}"
+        if self._schema.plain != "public":
+            yield f"DROP SCHEMA IF EXISTS {self._schema.name} RESTRICT"
 
     # tables
 

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ...embeddings.provider import Vector
-from ...errors import ConnectionFailed, DatabaseClosed, InvalidValue, Unsupported
+from ...errors import DatabaseClosed, InvalidValue, Unsupported
 from ...filters import Filter
 from ...models import Embedding
 from ...query import Bound, Count, Get, Query
@@ -22,18 +22,27 @@ from ..sql import Compiled
 from .compiler import Variant, compile_query
 from .connection import Options, Server, connect, first_connection
 from .ddl import Builder
-from .failures import ConnectionLost, ReadOnlyServer, RolledBack, Unreachable, driver_errors
+from .failures import (
+    ConnectionLost,
+    OutcomeUnknown,
+    ReadOnlyServer,
+    RolledBack,
+    Unreachable,
+    driver_errors,
+)
+from .grouping import Groups
 from .names import Schema
 from .pool import Connection, Pool
 from .text import compile_text_search
 from .transactions import ATTEMPTS, Held, Scope, Work, finish, pause_s
 from .vectors import VectorSearch
-from .writes import write_all, write_one
+from .writes import COPY_FROM, write_all, write_one
 
 _UNKNOWN = (
     "The connection was lost during a write; it may have been kept or not, so look before you "
     "write it again."
 )
+_WRITES_AT_ONCE = 4
 _ONE_ROW: tuple[type, ...] = (Get, Count)
 _Variants = dict[frozenset[str], Compiled]
 
@@ -57,6 +66,12 @@ class PostgresStore:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._vectors = VectorSearch(self._schema, self._rows)
+        self._groups = Groups(
+            alone=self._write_alone,
+            together=self._write_together,
+            spawn=self.detached,
+            size=min(_WRITES_AT_ONCE, options.connections - 1),
+        )
 
     @classmethod
     async def connect(cls, options: Options) -> PostgresStore:
@@ -97,20 +112,38 @@ class PostgresStore:
         if (held := self.current()) is not None:
             self.check_open()
             return await held.run(lambda c: write_one(c, bound, compiled), savepoint=True)
-        return await self._retried(lambda c: _alone(c, bound, compiled))
+        return (await self._groups.submit([bound]))[0]
 
     async def write(self, statements: Sequence[Bound], /) -> list[Any]:
         """See ``DatabaseBackend.write``."""
         if not statements:
             await self._behind_transactions()
             return []
-        work = partial(
-            write_all, statements=statements, schema=self._schema, compile_=self._compile
-        )
         if (held := self.current()) is not None:
             self.check_open()
-            return await held.run(work, savepoint=True)  # type: ignore[no-any-return]
+            return await held.run(self._work(statements), savepoint=True)  # type: ignore[no-any-return]
+        if len(statements) < COPY_FROM:
+            return await self._groups.submit(statements)
+        return await self._write_alone(statements)
+
+    def _work(self, statements: Sequence[Bound]) -> Work:
+        return partial(
+            write_all, statements=statements, schema=self._schema, compile_=self._compile
+        )
+
+    async def _write_alone(self, statements: Sequence[Bound]) -> list[Any]:
+        """One write, in a transaction if it has several parts; tried again if it was not kept."""
+        bound = statements[0]
+        if len(statements) == 1 and bound.expected is None:
+            compiled = self._compile(bound.query, bound.params)
+            return [await self._retried(lambda c: _alone(c, bound, compiled))]
+        work = self._work(statements)
         return await self._retried(lambda c: _together(c, work))  # type: ignore[no-any-return]
+
+    async def _write_together(self, statements: Sequence[Bound]) -> list[Any]:
+        """Several writes in one transaction, tried once."""
+        work = self._work(statements)
+        return await self._once(lambda c: _together(c, work))  # type: ignore[no-any-return]
 
     async def _behind_transactions(self) -> None:
         self.check_open()
@@ -272,17 +305,24 @@ class PostgresStore:
 
         await self._once(run)
 
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``: the schema, unless it is ``public``."""
+        if self.current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        await self._run_statements(list(self._builder().erase(all_tables())))
+        await self.close()
+
     async def describe(self) -> dict[str, Any]:
-        """Names and sizes, for ``pattern status``."""
-        sql = (
-            "SELECT current_database()::text, "
-            "coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint "
-            "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = $1::text AND c.relkind = 'r'"
-        )
-        rows = await self._read(partial(_all, sql=sql, values=(self._schema.plain,)))
-        database, size = rows[0]
-        return {"database": database, "schema": self._schema.plain, "bytes": size}
+        """Where the server is, its extension, and the sizes of the schema."""
+        (row,) = await self._read(partial(_all, sql=_DESCRIBE, values=(self._schema.plain,)))
+        names = ("database", "vector_extension", "bytes", "index_bytes", "indexes")
+        *found, vector_indexes = row
+        return {
+            "server": self._server.address,
+            **dict(zip(names, found, strict=True)),
+            "vector_indexes": vector_indexes,
+            "schema": self._schema.plain,
+        }
 
     # search
 
@@ -357,6 +397,16 @@ class PostgresStore:
 
 
 _NONE: frozenset[str] = frozenset()
+_DESCRIBE = (
+    "SELECT current_database()::text, "
+    "(SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
+    "coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relkind = 'r'), 0)::bigint, "
+    "coalesce(sum(pg_relation_size(c.oid)) FILTER (WHERE c.relkind = 'i'), 0)::bigint, "
+    "count(*) FILTER (WHERE c.relkind = 'i'), "
+    "count(*) FILTER (WHERE c.relkind = 'i' AND c.relname LIKE 'embeddings_near_%') "
+    "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = $1::text"
+)
 _VECTORS = Count(table_of(Embedding))
 
 
@@ -387,7 +437,7 @@ async def _alone(connection: Connection, bound: Bound, compiled: Compiled) -> An
         with driver_errors():
             return await write_one(connection, bound, compiled)
     except ConnectionLost as error:
-        raise ConnectionFailed(_UNKNOWN) from error
+        raise OutcomeUnknown(_UNKNOWN) from error
 
 
 async def _together(connection: Connection, work: Callable[[Connection], Awaitable[Any]]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,10 @@ class ConnectionLost(ConnectionFailed):
     """The server went away in the middle of something."""
 
 
+class OutcomeUnknown(ConnectionFailed):
+    """The connection was lost while something was being kept."""
+
+
 class Unreachable(ConnectionFailed):
     """No connection could be made, so nothing was asked of the server."""
 
@@ -44,6 +49,14 @@ class ReadOnlyServer(QueryFailed):
 
 
 _LOST = "The connection to the server was lost; it is made anew when it is needed, so try again."
+_LACKS_DATABASE = (
+    ConnectionFailed,
+    "The server has no database of this name; create it with `createdb`, or name another one.",
+)
+_TOO_MANY = (
+    ConnectionFailed,
+    "The server has too many connections; lower database.connections, or raise the server's.",
+)
 _MESSAGES: list[tuple[type[BaseException], type[PatternError], str]] = [
     (
         pg.SerializationFailure,
@@ -77,20 +90,17 @@ _MESSAGES: list[tuple[type[BaseException], type[PatternError], str]] = [
         StorageFull,
         "The server has no space left; free some and try again, nothing of this write was kept.",
     ),
-    (
-        pg.TooManyConnections,
-        ConnectionFailed,
-        "The server has too many connections; lower database.connections, or raise the server's.",
-    ),
+    (pg.TooManyConnections, *_TOO_MANY),
     (
         pg.InsufficientPrivilege,
         QueryFailed,
         "The user of the database may not do this; grant it the rights, or use another one.",
     ),
+    (pg.InvalidCatalogName, *_LACKS_DATABASE),
     (
-        pg.InvalidCatalogName,
-        ConnectionFailed,
-        "The server has no database of this name; create it with `createdb`, or name another one.",
+        pg.DependentObjectsStillExist,
+        Unsupported,
+        "The schema holds something that this program did not make; move or drop that first.",
     ),
     (
         pg.ProgramLimitExceeded,
@@ -200,12 +210,23 @@ def driver_errors() -> Iterator[None]:
         raise translated(error) from error
 
 
+_REFUSALS = (
+    (r"password|authentication|role .* does not exist|no pg_hba", _CLASSES["28"]),
+    (r"database .* does not exist", _LACKS_DATABASE),
+    (r"too many (clients|connections)|connection slots", _TOO_MANY),
+)
+"""What libpq says in words only, for servers that speak English."""
+
+
 def refused_connection(error: psycopg.Error | OSError) -> PatternError:
-    """Why a connection could not be made; libpq tells it in words only."""
+    """Why a connection could not be made."""
     ours = translated(error)
-    if isinstance(ours, ConnectionLost):
-        return Unreachable(
-            "The database server cannot be reached; check database.url, and that the server runs "
-            "and accepts this user."
-        )
-    return ours
+    if not isinstance(ours, ConnectionLost):
+        return ours
+    for words, (kind, message) in _REFUSALS:
+        if re.search(words, str(error)):
+            return kind(message)
+    return Unreachable(
+        "The database server cannot be reached; check database.url, and that the server runs "
+        "and accepts this user."
+    )

@@ -15,7 +15,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
 from ...errors import Conflict, ConnectionFailed, DatabaseClosed, InvalidValue
-from .failures import ConnectionLost, RolledBack, Unreachable, driver_errors
+from .failures import ConnectionLost, OutcomeUnknown, RolledBack, Unreachable, driver_errors
 from .pool import Connection, Pool
 
 Work = Callable[[Connection], Awaitable[Any]]
@@ -125,7 +125,7 @@ class Held:
 
 
 async def finish(connection: Connection, *, commit: bool) -> None:
-    """End the open transaction. Raises ``ConnectionFailed`` if nobody can know how it ended."""
+    """End the open transaction. Raises ``OutcomeUnknown`` if nobody can know how it ended."""
     if not commit:
         await connection.execute("ROLLBACK")
         return
@@ -135,7 +135,7 @@ async def finish(connection: Connection, *, commit: bool) -> None:
         cursor = await connection.execute("COMMIT")
     except Exception as error:
         if connection.closed:
-            raise ConnectionFailed(_UNKNOWN) from error
+            raise OutcomeUnknown(_UNKNOWN) from error
         raise
     if cursor.statusmessage != "COMMIT":
         raise Conflict("The server gave the transaction up; nothing of it was kept, try again.")

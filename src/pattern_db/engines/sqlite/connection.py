@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,10 @@ import msgspec
 
 from ...errors import ConnectionFailed, DatabaseCorrupt, QueryFailed
 from ...filters import fold_case
-from .failures import driver_errors
+from ..embedded.files import check_place, create_private
+from .failures import disconnect, driver_errors
 
 APPLICATION_ID = 0x50415442
-_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "fuse.sshfs", "ceph", "glusterfs")
 _FIRST_SAFE_SQLITE = 3_051_003
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.0003, 0.004
 
@@ -44,56 +41,8 @@ def prepare_file(options: Options) -> None:
             "install a newer apsw-sqlite3mc."
         )
     path = Path(options.path)
-    if path.is_dir():
-        raise ConnectionFailed("The path of the database is a directory; name a file in it.")
-    if not path.parent.is_dir():
-        raise ConnectionFailed(
-            "The directory of the database does not exist; create it, or choose another path."
-        )
-    _check_file_system(path, strict=options.strict)
-    _create_private(path)
-
-
-def _create_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        if not path.is_file():
-            raise ConnectionFailed("The path of the database is not a regular file.") from None
-    except OSError as error:
-        raise ConnectionFailed(
-            "The database file cannot be created; check the permissions of its directory."
-        ) from error
-
-
-def _check_file_system(path: Path, *, strict: bool) -> None:
-    kind = file_system_of(path)
-    if kind is None or not kind.startswith(_NETWORK_FILE_SYSTEMS):
-        return
-    problem = (
-        f"The database lies on a network file system ({kind}), where SQLite's locks are not "
-        "reliable; move it to a local disk, or use a server."
-    )
-    if strict:
-        raise ConnectionFailed(problem)
-    warnings.warn(problem, stacklevel=2)
-
-
-def file_system_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
-    """The type of the file system a path lies on, where the system tells."""
-    try:
-        lines = Path(mounts).read_text().splitlines()
-    except OSError:
-        return None
-    parent = os.path.realpath(path.parent)
-    best, kind = "", None
-    for line in lines:
-        _, mount, found, *_ = line.split(" ")
-        mount = mount.replace("\\040", " ")
-        inside = parent == mount or parent.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, found
-    return kind
+    check_place(path, strict=options.strict)
+    create_private(path)
 
 
 def _busy_handler(timeout_s: float) -> Callable[[int], bool]:
@@ -128,12 +77,6 @@ def connect(options: Options, *, writes: bool) -> apsw.Connection:
             disconnect(connection)
             raise
     return connection
-
-
-def disconnect(connection: apsw.Connection) -> None:
-    """Close a connection. What fails now is at most the last checkpoint: the log has it all."""
-    with suppress(apsw.Error):
-        connection.close()
 
 
 def _configure(connection: apsw.Connection, options: Options, *, writes: bool) -> None:

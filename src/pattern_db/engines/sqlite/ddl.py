@@ -10,30 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...schema import Column, ColumnType, Index, Table, TextIndex
+from ...schema import Table, TextIndex
+from ..embedded.tables import create_table, drop_triggers, trigger, vector_triggers
 from ..sql import quoted
 
 TOKENIZER = "porter unicode61 remove_diacritics 2"
-_TRIGGERS = (
-    "insert",
-    "update",
-    "delete",
-    "share_insert",
-    "share_delete",
-    "vectors_gone",
-    "vectors_hidden",
-    "vectors_live",
-)
-_TYPES = {
-    ColumnType.TEXT: "TEXT",
-    ColumnType.INTEGER: "INTEGER",
-    ColumnType.REAL: "REAL",
-    ColumnType.BOOLEAN: "INTEGER",
-    ColumnType.BYTES: "BLOB",
-    ColumnType.TIME: "INTEGER",
-    ColumnType.ENUM: "TEXT",
-    ColumnType.JSON: "TEXT",
-}
+_TRIGGERS = ("insert", "update", "delete", "share_insert", "share_delete")
 
 
 def text_table(table: Table) -> str:
@@ -57,45 +39,20 @@ def create_tables(tables: Sequence[Table]) -> Iterator[str]:
 
 def _create_table(table: Table) -> Iterator[str]:
     grows_only = " AUTOINCREMENT" if table.logged_removals else ""
-    lines = [f"pk INTEGER PRIMARY KEY{grows_only}"]
-    lines += [_column(column) for column in table.columns]
-    lines.append(f"UNIQUE ({', '.join(map(quoted, table.key))})")
-    yield f"CREATE TABLE {quoted(table.name)} ({', '.join(lines)}) STRICT"
-    yield from (create_index(table, index) for index in table.indexes)
+    yield from create_table(table, first=[f"pk INTEGER PRIMARY KEY{grows_only}"])
     if table.logged_removals:
         yield from _removal_log(table)
 
 
 def drop_tables(tables: Sequence[Table]) -> Iterator[str]:
-    """Statements that remove tables and everything that belongs to them, triggers first: a trigger
-    that names a dropped table would stop the next drop."""
-    for table in tables:
-        for event in _TRIGGERS if table.text is not None else ():
-            yield f"DROP TRIGGER IF EXISTS {quoted(f'{table.name}_text_{event}')}"
+    """Statements that remove tables and everything that belongs to them."""
+    yield from drop_triggers(tables, _TRIGGERS)
     for table in tables:
         if table.text is not None:
             yield f"DROP TABLE IF EXISTS {quoted(text_table(table))}"
         yield f"DROP TABLE IF EXISTS {quoted(table.name)}"
         if table.logged_removals:
             yield f"DROP TABLE IF EXISTS {quoted(removals_table(table))}"
-
-
-def create_index(table: Table, index: Index) -> str:
-    """The statement that creates an index."""
-    unique = "UNIQUE " if index.unique else ""
-    name = quoted(f"{table.name}_by_{'_'.join(index.columns)}")
-    where = " WHERE is_active = 1" if index.live_only else ""
-    columns = ", ".join(map(quoted, index.columns))
-    return f"CREATE {unique}INDEX {name} ON {quoted(table.name)} ({columns}){where}"
-
-
-def _column(column: Column) -> str:
-    null = "" if column.nullable and not column.counted else " NOT NULL"
-    reference = ""
-    if column.references:
-        action = column.references.on_delete.upper()
-        reference = f' REFERENCES {quoted(column.references.table)} ("id") ON DELETE {action}'
-    return f"{quoted(column.name)} {_TYPES[column.type]}{null}{reference}"
 
 
 def _removal_log(table: Table) -> Iterator[str]:
@@ -118,35 +75,14 @@ def _text_index(table: Table, text: TextIndex) -> Iterator[str]:
     )
     watched = ", ".join(map(quoted, (*text.columns, text.hidden[0], text.owner, *text.within)))
     add, remove = _add(table, text, "new"), _remove(table, "old")
-    yield _trigger(table, "insert", f"AFTER INSERT ON {quoted(table.name)}", add)
-    yield _trigger(table, "delete", f"AFTER DELETE ON {quoted(table.name)}", remove)
-    yield _trigger(
+    yield trigger(table, "insert", f"AFTER INSERT ON {quoted(table.name)}", add)
+    yield trigger(table, "delete", f"AFTER DELETE ON {quoted(table.name)}", remove)
+    yield trigger(
         table, "update", f"AFTER UPDATE OF {watched} ON {quoted(table.name)}", f"{remove}; {add}"
     )
     if text.shared_through:
         yield from _share_triggers(table, text)
-    yield from _vector_triggers(table, text)
-
-
-def _vector_triggers(table: Table, text: TextIndex) -> Iterator[str]:
-    """No vector outlives its item, whoever removes that, and none is added to one that is gone."""
-    name, (hidden, value) = quoted(table.name), text.hidden
-    forget = (
-        f"DELETE FROM \"embeddings\" WHERE item_id = old.id AND kind = '{text.kind}'; "
-        f"DELETE FROM \"embedding_queue\" WHERE item_id = old.id AND kind = '{text.kind}'"
-    )
-    gone = f"new.{quoted(hidden)} = {int(value)}"
-    live = f"SELECT 1 FROM {name} WHERE id = new.item_id AND {quoted(hidden)} <> {int(value)}"
-    unwanted = f"new.kind = '{text.kind}' AND NOT EXISTS ({live})"
-    yield _trigger(table, "vectors_gone", f"AFTER DELETE ON {name}", forget)
-    hides = f"AFTER UPDATE OF {quoted(hidden)} ON {name} WHEN {gone}"
-    yield _trigger(table, "vectors_hidden", hides, forget)
-    adds = f'BEFORE INSERT ON "embeddings" WHEN {unwanted}'
-    yield _trigger(table, "vectors_live", adds, "SELECT RAISE(IGNORE)")
-
-
-def _trigger(table: Table, name: str, event: str, body: str) -> str:
-    return f"CREATE TRIGGER {quoted(f'{table.name}_text_{name}')} {event} BEGIN {body}; END"
+    yield from vector_triggers(table, text)
 
 
 def _add(table: Table, text: TextIndex, row: str) -> str:
@@ -194,6 +130,6 @@ def _share_triggers(table: Table, text: TextIndex) -> Iterator[str]:
             f"INSERT INTO {name} (rowid, scope, {columns}) SELECT b.pk, {_scope(text, 'b')}, "
             f"{values} FROM {quoted(table.name)} AS b WHERE b.{same.replace(' AND ', ' AND b.')}"
         )
-        yield _trigger(
+        yield trigger(
             table, f"share_{event.lower()}", f"AFTER {event} ON {shares}", f"{remove}; {add}"
         )

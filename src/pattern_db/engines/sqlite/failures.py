@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import apsw
 
@@ -24,6 +24,7 @@ from ...errors import (
     Unsupported,
 )
 from ...schema import entity_of
+from ..embedded.driver import Driver, MissingReference
 
 _UNIQUE = re.compile(r"UNIQUE constraint failed: (.*)")
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: \w+\.(\w+)")
@@ -125,10 +126,6 @@ def _constraint(error: apsw.ConstraintError) -> PatternError:
     return QueryFailed("The write breaks a rule of the schema; nothing was kept.")
 
 
-class MissingReference(QueryFailed):
-    """A foreign key points nowhere; the engine finds out which one before it tells anybody."""
-
-
 @contextmanager
 def driver_errors() -> Iterator[None]:
     """Raise ours for the driver's."""
@@ -146,3 +143,16 @@ def driver_errors() -> Iterator[None]:
         MemoryError,
     ) as error:
         raise translated(error) from error
+
+
+def _misses_reference(error: BaseException) -> bool:
+    return getattr(error, "extendedresult", 0) == apsw.SQLITE_CONSTRAINT_FOREIGNKEY
+
+
+def disconnect(connection: apsw.Connection) -> None:
+    """Close a connection. What fails now is at most the last checkpoint: the log has it all."""
+    with suppress(apsw.Error):
+        connection.close()
+
+
+DRIVER = Driver(translated, driver_errors, (apsw.Error,), _misses_reference, disconnect)

@@ -15,9 +15,9 @@ import apsw
 
 from ...filters import And, Comparison, Filter, Param
 from ...schema import Table
+from ..embedded.writer import Run
 from ..sql import Compiled, Statement, encode_json, quoted
 from .ddl import text_table
-from .writer import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,7 @@ class _Postings:
 
     def of(self, term: str, size: int) -> Rows:
         """The rows that hold a term, the newest in a scope of a larger size."""
-        sql = f"SELECT rowid FROM {self._index} WHERE {self._index} MATCH ?"
+        sql = f"SELECT rowid AS pk FROM {self._index} WHERE {self._index} MATCH ?"
         if size > MOST_ROWS:
             sql += f" ORDER BY rowid DESC LIMIT {MOST_ROWS}"
         found = self._rows(sql, (self._match([term]),))
@@ -149,7 +149,7 @@ class _Postings:
             return found
         # older ones that pass may lie beyond the limit
         sql, values = self._passing.joined(
-            f"SELECT {self._index}.rowid FROM {self._index} JOIN {self._table} "
+            f"SELECT {self._index}.rowid AS pk FROM {self._index} JOIN {self._table} "
             f"ON {self._table}.pk = {self._index}.rowid WHERE {self._index} MATCH ?"
         )
         sql += f" ORDER BY {self._index}.rowid DESC LIMIT {MOST_ROWS}"
@@ -166,8 +166,9 @@ class _Postings:
     def _rows(self, sql: str, values: tuple[Any, ...]) -> Rows:
         import numpy as np
 
-        found: Any = self._connection.execute(sql, values).fetchall()
-        return np.array(found, np.int64).reshape(-1)
+        # one text for all rows: a Python value for each would take longer than finding it
+        ((listed,),) = self._connection.execute(f"SELECT group_concat(pk) FROM ({sql})", values)
+        return np.fromstring(listed or "", np.int64, sep=",")
 
     def passing(self, rows: Sequence[int]) -> dict[int, str]:
         """The ids of those of these rows that pass."""

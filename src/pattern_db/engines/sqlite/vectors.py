@@ -20,11 +20,11 @@ from ...vectors import Accepted, Row, Scope, VectorIndex
 from ...vectors.index import exact_rows
 from ...vectors.source import PAGE_ROWS, best_items, scored
 from ..base import Progress
+from ..embedded.writer import Run
 from ..sql import Compiled, Statement, encode_json, quoted
-from .connection import Options, connect, disconnect
+from .connection import Options, connect
 from .ddl import removals_table
-from .failures import driver_errors
-from .writer import Run
+from .failures import disconnect, driver_errors
 
 _LOG = quoted(removals_table(table_of(Embedding)))
 _IN_SCOPE = "space = ? AND agent_id = ? AND kind = ?"

@@ -2,6 +2,6 @@
 
 from .operations import CreateTables, frozen_tables
 
-version = 2
+version = 3
 description = "episodes, steps, patterns, recommendations"
-operations = (CreateTables(frozen_tables("m0002_episodes.json")),)
+operations = (CreateTables(frozen_tables("m0003_episodes.json")),)

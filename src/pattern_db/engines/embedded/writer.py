@@ -14,16 +14,13 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-import apsw
-
 from ...errors import DatabaseClosed, StorageFailed
-from .connection import disconnect
-from .failures import translated
+from .driver import Connection, Driver
 
 _LARGEST_GROUP = 512
 
-Run = Callable[[apsw.Connection], Any]
-Together = Callable[[apsw.Connection, list[Any]], list[Any]]
+Run = Callable[[Any], Any]
+Together = Callable[[Any, list[Any]], list[Any]]
 
 
 class Job:
@@ -97,8 +94,9 @@ class _Stop:
 class Writer:
     """Owns the writing connection and its thread."""
 
-    def __init__(self, connection: apsw.Connection, *, name: str):
+    def __init__(self, connection: Connection, driver: Driver, *, name: str):
         self._connection = connection
+        self._driver = driver
         self._queue: SimpleQueue[Job | _Stop] = SimpleQueue()
         self._held: Held | None = None
         self._broken: StorageFailed | None = None
@@ -140,8 +138,8 @@ class Writer:
                 continue
             group, waiting = self._gather(first)
             self._commit(group)
-            _deliver(group)
-        disconnect(self._connection)
+            self._deliver(group)
+        self._driver.disconnect(self._connection)
 
     def _gather(self, first: Job) -> tuple[list[Job], Job | _Stop | None]:
         """The jobs that wait right now, up to one that must be alone."""
@@ -174,7 +172,7 @@ class Writer:
             job.result = job.run(self._connection)
         except BaseException as error:
             self._fail([job], error)
-        _deliver([job])
+        self._deliver([job])
 
     def _begin(self) -> None:
         if self._broken is not None:
@@ -229,7 +227,7 @@ class Writer:
     def _fail(self, jobs: list[Job], error: BaseException) -> None:
         """The transaction could not begin or commit: nothing of it was kept."""
         self._roll_back()
-        if isinstance(ours := translated(error), StorageFailed):
+        if isinstance(ours := self._driver.translated(error), StorageFailed):
             self._broken = ours
         for job in jobs:
             job.error = error
@@ -238,7 +236,7 @@ class Writer:
         if not self._connection.get_autocommit():
             try:
                 self._connection.execute("ROLLBACK")
-            except apsw.Error as error:
+            except self._driver.failures as error:
                 self._broken = StorageFailed(
                     "A write could not be undone; open the database again."
                 )
@@ -254,17 +252,17 @@ class Writer:
             self._begin()
         except BaseException as error:
             self._held, held.error = None, error
-            _deliver([held])
-            _refuse(held.finish())
+            self._deliver([held])
+            self._refuse(held.finish())
             return
-        _deliver([held])
+        self._deliver([held])
         while True:
             job = held.channel.get()
             if isinstance(job, End):
                 break
             if not self._attempt(job) and job.error is None:
                 job.error = _lost()
-            _deliver([job])
+            self._deliver([job])
         self._end(held, job)
         self._held = None
 
@@ -278,8 +276,34 @@ class Writer:
             self._fail([end], error)
         if end.commit and not alive:
             end.error = _lost()
-        _deliver([end])
-        _refuse(late)
+        self._deliver([end])
+        self._refuse(late)
+
+    def _refuse(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.error = DatabaseClosed("The transaction had ended; nothing was written.")
+        self._deliver(jobs)
+
+    def _deliver(self, jobs: list[Job]) -> None:
+        """Tell the waiting tasks, with one wake-up for each event loop."""
+        loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        for job in jobs:
+            if isinstance(job, _Detached):
+                continue
+            if job.error is not None:
+                job.error = self._ours(job.error)
+            loops.setdefault(job.loop, []).append(job)
+        for loop, done in loops.items():
+            try:
+                loop.call_soon_threadsafe(_settle, done)
+            except RuntimeError:
+                continue  # the loop was closed: whoever waited is gone, what was committed stays
+
+    def _ours(self, error: BaseException) -> BaseException:
+        ours = self._driver.translated(error)
+        if ours is not error:
+            ours.__cause__ = error
+        return ours
 
 
 class _Detached(End):
@@ -303,27 +327,8 @@ def _runs(jobs: list[Job]) -> list[list[Job]]:
     return runs
 
 
-def _refuse(jobs: list[Job]) -> None:
-    for job in jobs:
-        job.error = DatabaseClosed("The transaction had ended; nothing was written.")
-    _deliver(jobs)
-
-
 def _lost() -> BaseException:
     return StorageFailed("The engine gave the transaction up; nothing of it was kept, try again.")
-
-
-def _deliver(jobs: list[Job]) -> None:
-    """Tell the waiting tasks, with one wake-up for each event loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-    for job in jobs:
-        if not isinstance(job, _Detached):
-            loops.setdefault(job.loop, []).append(job)
-    for loop, done in loops.items():
-        try:
-            loop.call_soon_threadsafe(_settle, done)
-        except RuntimeError:
-            continue  # the loop was closed: whoever waited is gone, what was committed stays
 
 
 def _settle(jobs: list[Job]) -> None:
@@ -333,12 +338,5 @@ def _settle(jobs: list[Job]) -> None:
         if job.error is None:
             job.future.set_result(job.result)
         else:
-            job.future.set_exception(_ours(job.error))
+            job.future.set_exception(job.error)
             job.future.exception()  # asyncio need not report it if nobody waits any more
-
-
-def _ours(error: BaseException) -> BaseException:
-    ours = translated(error)
-    if ours is not error:
-        ours.__cause__ = error
-    return ours

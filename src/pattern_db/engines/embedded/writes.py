@@ -5,39 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import msgspec
 
 from ...errors import Conflict, NotFound
 from ...query import Bound, Insert
 from ...schema import entity_of
 from ..sql import Compiled, counted_columns, quoted
-from .failures import MissingReference
+from .driver import Connection, Driver, MissingReference
 
 _UNTOLD = "A row refers to something that is not there; nothing was kept."
 
 
 def write_run(
-    connection: apsw.Connection, bounds: Sequence[Bound], compiled: Compiled
+    connection: Connection, bounds: Sequence[Bound], compiled: Compiled, driver: Driver
 ) -> list[Any]:
     """Run writes of one query, new rows in a single call of the driver."""
     query = bounds[0].query
     if len(bounds) == 1 or not isinstance(query, Insert) or query.on_conflict != "fail":
-        return [write_one(connection, bound, compiled) for bound in bounds]
+        return [write_one(connection, bound, compiled, driver) for bound in bounds]
     try:
         connection.executemany(compiled.sql, (compiled.bind(bound.params) for bound in bounds))
-    except apsw.ConstraintError as error:
-        raise _explained(connection, bounds, error) from error
+    except driver.failures as error:
+        raise _explained(connection, bounds, error, driver) from error
     rows = [bound.params["row"] for bound in bounds]
     return _with_counts(connection, rows, query)
 
 
-def write_one(connection: apsw.Connection, bound: Bound, compiled: Compiled) -> Any:
+def write_one(connection: Connection, bound: Bound, compiled: Compiled, driver: Driver) -> Any:
     """Run one write; see ``DatabaseBackend.execute`` for what it gives."""
     try:
         connection.execute(compiled.sql, compiled.bind(bound.params))
-    except apsw.ConstraintError as error:
-        raise _explained(connection, [bound], error) from error
+    except driver.failures as error:
+        raise _explained(connection, [bound], error, driver) from error
     touched = connection.changes()
     if bound.expected is not None and touched != bound.expected:
         raise Conflict("Somebody else changed this in the meantime; read it again and retry.")
@@ -48,7 +47,7 @@ def write_one(connection: apsw.Connection, bound: Bound, compiled: Compiled) -> 
     return _with_counts(connection, [bound.params["row"]], bound.query)[0]
 
 
-def _with_counts(connection: apsw.Connection, rows: list[Any], query: Insert) -> list[Any]:
+def _with_counts(connection: Connection, rows: list[Any], query: Insert) -> list[Any]:
     """The rows as stored. New rows get ascending numbers, so the last ones are these; asking for
     what the database assigned is cheaper than RETURNING it."""
     names = counted_columns(query.table)
@@ -56,7 +55,7 @@ def _with_counts(connection: apsw.Connection, rows: list[Any], query: Insert) ->
         return rows
     listed = ", ".join(map(quoted, names))
     found = connection.execute(
-        f"SELECT {listed} FROM {quoted(query.table.name)} WHERE pk > ? ORDER BY pk",
+        f"SELECT {listed} FROM {quoted(query.table.name)} WHERE rowid > ? ORDER BY rowid",
         (connection.last_insert_rowid() - len(rows),),
     ).fetchall()
     return [
@@ -66,10 +65,10 @@ def _with_counts(connection: apsw.Connection, rows: list[Any], query: Insert) ->
 
 
 def _explained(
-    connection: apsw.Connection, bounds: Sequence[Bound], error: apsw.ConstraintError
+    connection: Connection, bounds: Sequence[Bound], error: Exception, driver: Driver
 ) -> BaseException:
     """Which reference of which row points nowhere, if that is what failed."""
-    if getattr(error, "extendedresult", 0) != apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
+    if not driver.misses_reference(error):
         return error
     for bound in bounds:
         if (missing := _missing(connection, bound)) is not None:
@@ -77,7 +76,7 @@ def _explained(
     return MissingReference(_UNTOLD)
 
 
-def _missing(connection: apsw.Connection, bound: Bound) -> NotFound | None:
+def _missing(connection: Connection, bound: Bound) -> NotFound | None:
     row = bound.params.get("row")
     for column in bound.query.table.columns if row is not None else ():
         key = getattr(row, column.name)

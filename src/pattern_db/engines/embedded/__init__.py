@@ -1,0 +1,1 @@
+"""What the engines that keep a file in this process share: SQLite's dialect and one writer."""
