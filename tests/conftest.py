@@ -145,9 +145,11 @@ def turso_server() -> Iterator[TursoServer]:
         server.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgres", "turso"])
+@pytest.fixture(params=["sqlite", "postgres", "turso", "surreal"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty database is, on each engine: for tests that hold for all."""
+    if request.param == "surreal":
+        return f"surrealkv://{tmp_path}/mind"
     if request.param == "turso":
         return f"turso://{tmp_path}/mind.db"
     if request.param == "sqlite":

@@ -72,20 +72,24 @@ class Conflict(QueryFailed):
 
 
 class SyncConflict(Conflict):
-    """Rows were changed here and on the server, to different values; nothing was pushed or pulled.
+    """Rows were changed here and on the server and cannot be both; nothing was pushed or pulled.
 
-    ``rows`` are (entity, key, columns) of each; empty where only a rule of the server's is known.
+    ``rows`` are (entity, key, columns) of each. ``taken``: another row of the server's has what
+    must be unique, so that neither side can be preferred.
     """
 
-    def __init__(self, rows: Sequence[tuple[str, str, Sequence[str]]], message: str | None = None):
+    def __init__(self, rows: Sequence[tuple[str, str, Sequence[str]]], *, taken: bool = False):
         shown = ", ".join(f"{entity} {key} ({', '.join(names)})" for entity, key, names in rows[:3])
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         super().__init__(
-            message
-            or f"Changed here and on the server: {shown}{more}; sync again and say whose changes "
+            f"Another row of the server has what must be unique of {shown}{more}; change it here, "
+            "then sync again."
+            if taken
+            else f"Changed here and on the server: {shown}{more}; sync again and say whose changes "
             'stay, with prefer="ours" or prefer="theirs".'
         )
         self.rows = list(rows)
+        self.taken = taken
 
 
 class SchemaVersionMismatch(PatternError):

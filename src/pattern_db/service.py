@@ -92,9 +92,9 @@ class PatternDB:
         self.conversations = Conversations(context)
         self.messages = Messages(context)
         self.tool_calls = ToolCalls(context)
+        self.tenants = Tenants(store, config.database, _connect, clock)
         self.episodes = Episodes(context)
         self.patterns = Patterns(context)
-        self.tenants = Tenants(store, config.database, _connect, clock)
 
     async def search(self, agent_id: str | Sequence[str], query: str, **options: Any) -> list[Hit]:
         """What an agent, or one of several, knows that answers a question best, best first.

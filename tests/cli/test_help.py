@@ -28,19 +28,20 @@ from pattern_db.cli.app import app
 from pattern_db.cli.evaluate import Measuring, Modes
 from pattern_db.cli.found import Narrowing
 from pattern_db.cli.options import Options
+from pattern_db.cli.transfer import Format
 from pattern_db.cli.transfer import Kind as FileKind
 from pattern_db.cli.values import Kind, Mode
 from pattern_db.embeddings.indexing import SEARCHABLE
 from pattern_db.evaluation.asking import ModeChoice
 from pattern_db.search.options import MODES
-from pattern_db.transfer import KINDS
+from pattern_db.transfer import FORMATS, KINDS
 
 from .conftest import Pattern
 from .verbs import VERBS, parameters
 
 PROMISED = {
     *("demo", "init", "status", "search", "import"),
-    *(f"eval {benchmark}" for benchmark in ("locomo", "cranfield", "beir")),
+    *(f"eval {benchmark}" for benchmark in ("locomo", "cranfield", "beir", "episodes")),
     *(f"agent {verb}" for verb in ("create", "list", "show", "delete")),
     *(f"user {verb}" for verb in ("create", "list", "show", "delete")),
     *(f"group {verb}" for verb in ("create", "list", "show", "delete")),
@@ -51,6 +52,7 @@ PROMISED = {
     *(f"episode {verb}" for verb in ("start", "step", "complete", "fail", "abstain", "resume")),
     *(f"episode {verb}" for verb in ("checkpoint", "list", "show", "search", "metrics")),
     *(f"episode {verb}" for verb in ("archive", "delete")),
+    *(f"episode {verb}" for verb in ("recall", "plan", "next", "outlook", "on-error")),
     *(f"learn {verb}" for verb in ("list", "show", "recommend", "feedback", "decay")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
     *("db copy", "db compare"),
@@ -112,7 +114,8 @@ def _attributes_read(code: CodeType) -> set[Any]:
 def test_choices_are_those_of_python() -> None:
     assert set(get_args(Kind)) == set(SEARCHABLE)
     assert set(get_args(Mode)) == set(MODES)
-    assert set(get_args(FileKind)) == set(KINDS)
+    assert set(get_args(FileKind)) == {*KINDS, "episodes"}
+    assert set(get_args(Format)) == set(FORMATS)
     assert get_args(Modes) == get_args(ModeChoice)
     assert set(get_args(Modes)) == {*MODES, "all"}
 

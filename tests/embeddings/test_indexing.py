@@ -127,6 +127,28 @@ async def test_queued_items_are_embedded_later_and_never_lost(path: str) -> None
         await vectors_agree(db)
 
 
+class Choosy(Hashing):
+    """Refuses a whole batch for one text in it, as providers do."""
+
+    async def embed_batch(self, texts: Sequence[str]) -> Matrix:
+        if any("refused" in text for text in texts):
+            raise EmbeddingFailed("The text is not allowed.")
+        return await super().embed_batch(texts)
+
+
+async def test_a_refused_text_holds_up_no_other(path: str) -> None:
+    async with pattern_db.open(path, embeddings=Choosy()) as db:
+        flux = await db.agents.create(name="Flux")
+        for n in range(20):
+            said = "refused" if n in {0, 13} else f"the volcano {n}"
+            await db.messages.append(flux.id, role="user", content=said, embed="queued")
+        with pytest.raises(EmbeddingFailed, match=r"^2 of the queued texts were refused: The text"):
+            await db.embed_pending()
+        assert await db.embeddings.pending() == 2
+        hits = await db.search(flux.id, "the volcano 19", mode="semantic", limit=1)
+        assert hits[0].item.content == "the volcano 19"
+
+
 async def test_queued_mode_is_a_setting(path: str) -> None:
     settings = {"provider": "local", "mode": "queued"}
     async with pattern_db.open(path, embeddings=settings) as db:

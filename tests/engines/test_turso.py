@@ -64,13 +64,13 @@ async def found(db: PatternDB, agent: Agent, words: str) -> set[str]:
 async def test_a_second_process_and_a_second_handle_are_told(path: str) -> None:
     async with opened(path) as db:
         ada = await db.users.create(name="Ada")
+        with pytest.raises(ConnectionFailed, match="one process at a time"):
+            await opened(path)  # nor does trying let the lock go
         command = [sys.executable, "-m", "pattern_db", "status", "--db", f"turso://{path}"]
         second = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert second.returncode == 1
         assert "one process at a time" in second.stderr
         assert second.stderr.count("\n") == 1
-        with pytest.raises(ConnectionFailed, match="one process at a time"):
-            await opened(path)
         assert await db.users.get(ada.id) == ada
     async with opened(path) as db:
         assert await db.users.get(ada.id) == ada

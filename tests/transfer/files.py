@@ -169,6 +169,8 @@ async def dump(db: PatternDB, *, exact: bool = True) -> dict[str, Any]:
         "conversations": sorted((_plain(c, volatile) for c in conversations), key=_id),
         "messages": [_plain(message, volatile) for message in messages],
         "batches": sorted((_plain(b, {*when, "version"}) for b in batches), key=_id),
+        "episodes": [msgspec.to_builtins(e) for e in await db.episodes.list(limit=1000)],
+        "patterns": [msgspec.to_builtins(p) for p in await db.patterns.list(limit=1000)],
     }
 
 

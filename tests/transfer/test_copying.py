@@ -458,5 +458,6 @@ def test_every_table_is_copied_or_belongs_to_the_database_itself() -> None:
     left = {table.name for table in all_tables()} - {table.name for table in CONTENT}
     assert left == {
         "system_metadata", "schema_migrations", "embedding_spaces", "embeddings", "embedding_queue",
+        "constellations",
     }  # fmt: skip
     assert {AgentGroup, ArchiveSummary, BlockVersion, SharedBlock} <= {t.model for t in CONTENT}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from cyclopts import App, Parameter
 
 from . import (
+    advice,
     agent,
     config,
     copying,
     database,
     demo,
-    episode,
     evaluate,
     group,
     learn,
@@ -58,7 +58,7 @@ for noun in (
     group.app,
     memory.app,
     message.app,
-    episode.app,
+    advice.app,
     learn.app,
     evaluate.app,
     database.app,

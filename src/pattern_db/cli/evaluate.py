@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = App("eval", help="Evaluations: how well and how fast memories are found.")
 
+R = TypeVar("R")
 Modes = Literal["hybrid", "semantic", "keyword", "all"]
 
 
@@ -122,9 +124,45 @@ async def beir(
     _show(options, report)
 
 
+@app.command
+async def episodes(
+    files: Annotated[list[str], Parameter(metavar="FILE")],
+    /,
+    *,
+    seeds: Annotated[Numbers, Parameter(show_default="0,1,2")] = (0, 1, 2),
+    quick: bool = False,
+    embeddings: Annotated[str, Parameter(metavar="NAME", group=EVERYWHERE)] = "local",
+    options: Output = PLAIN,
+) -> None:
+    """Measure advice from past episodes, on runs that say how they went and whom they were for.
+
+    Parameters
+    ----------
+    files
+        Files of runs, as `pattern import episodes` takes them.
+    seeds
+        How the families are divided into folds, once for each.
+    quick
+        Leave out what is repeated on shuffled runs, where nothing may be foreseen.
+    embeddings
+        The embedding provider, such as local, none or openai.
+    """
+    from pattern_db.evaluation import evaluate_episodes, render_episodes
+
+    with progress.bars_of_steps() as update:
+        report = await evaluate_episodes(
+            files, seeds=seeds, guards=not quick, embeddings=embeddings, progress=update
+        )
+    _print(options, report, render_episodes)
+
+
 def _show(options: Output, report: LocomoReport | DocumentReport) -> None:
     from pattern_db.evaluation import render
 
+    _print(options, report, render)
+
+
+def _print(options: Output, report: R, render: Callable[[R], str]) -> None:
     if options.json:
         output.document(report)
     else:

@@ -1,4 +1,4 @@
-"""``pattern import``: chat files of other programs."""
+"""``pattern import``: chats and runs that other programs keep."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter
 
+from pattern_db.errors import InvalidValue
+
 from . import output, progress
 from .choosing import find_agent
 from .options import DEFAULTS, Options
@@ -16,9 +18,10 @@ from .session import opened
 
 if TYPE_CHECKING:
     from pattern_db.service import PatternDB
-    from pattern_db.transfer import ImportReport
+    from pattern_db.transfer import EpisodesReport, ImportReport
 
-Kind = Literal["locomo", "chatgpt", "jsonl"]
+Kind = Literal["locomo", "chatgpt", "jsonl", "episodes"]
+Format = Literal["episodes", "tau-bench", "tau2-bench", "swe-agent", "messages"]
 
 
 async def import_(
@@ -29,9 +32,11 @@ async def import_(
     agent: str | None = None,
     user: str | None = None,
     queue: bool = False,
+    format: Format | None = None,
+    domain: str | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """Import chat files; importing one again adds only what is new in it.
+    """Import chats or runs; importing a file again adds only what is new in it.
 
     Parameters
     ----------
@@ -40,16 +45,25 @@ async def import_(
     files
         The files.
     agent
-        The id or the name of the agent whose messages they become, made if need be; else the
-        file says who.
+        The id or the name of the agent whose they become, made if need be; else the file says
+        who.
     user
         The id of the user that new agents and conversations belong to.
     queue
         Store the texts now, and embed them later (`pattern db reembed`).
+    format
+        Of episodes: the form of the files, if they do not show it.
+    domain
+        Of episodes: the domain of those that do not say theirs.
     """
     from pattern_db.transfer import import_file
 
     _check_readable(files)
+    if kind == "episodes":
+        await _import_episodes(files, agent, user, format, domain, options, queue=queue)
+        return
+    if format is not None or domain is not None:
+        raise InvalidValue("kind", "--format and --domain are for episodes only.")
     reports: list[ImportReport] = []
     async with opened(options, embeds=True, create=True) as db:
         target = await _target(db, agent)
@@ -71,6 +85,51 @@ async def import_(
         output.document(
             [_with_file(file, report) for file, report in zip(files, reports, strict=True)]
         )
+
+
+async def _import_episodes(
+    files: list[str],
+    agent: str | None,
+    user: str | None,
+    format: Format | None,
+    domain: str | None,
+    options: Options,
+    *,
+    queue: bool,
+) -> None:
+    from pattern_db.transfer import import_episodes
+
+    reports: list[EpisodesReport] = []
+    async with opened(options, embeds=True, create=True) as db:
+        for file in files:
+            with progress.bar(f"importing {os.path.basename(file)}") as update:
+                report = await import_episodes(
+                    db,
+                    file,
+                    format=format,
+                    domain=domain,
+                    **await _target(db, agent),
+                    user_id=user,
+                    embed="queued" if queue else None,
+                    progress=update,
+                )
+            reports.append(report)
+            if not options.json:
+                output.line(_sentence_of_episodes(file, report))
+    if options.json:
+        output.document(
+            [_with_file(file, report) for file, report in zip(files, reports, strict=True)]
+        )
+
+
+def _sentence_of_episodes(file: str, report: EpisodesReport) -> str:
+    done = [
+        f"{output.count(report.written, 'episode')} written",
+        f"{report.present:,} already there" if report.present else "",
+        *(f"{reason}: {number:,}" for reason, number in report.skipped.items()),
+    ]
+    agents = output.count(len(report.agents), "agent")
+    return f"{file}: {', '.join(filter(None, done))} ({agents}, {report.seconds:.1f} s)."
 
 
 def _check_readable(files: Sequence[str]) -> None:
@@ -100,5 +159,5 @@ def _sentence(file: str, report: ImportReport) -> str:
     )
 
 
-def _with_file(file: str, report: ImportReport) -> dict[str, Any]:
+def _with_file(file: str, report: ImportReport | EpisodesReport) -> dict[str, Any]:
     return {"file": file, **msgspec.structs.asdict(report)}

@@ -284,24 +284,67 @@ class Indexer:
         return waiting
 
     async def drain(self) -> int:
-        """Embed everything that is queued; gives how many items. Raises ``EmbeddingFailed``."""
+        """Embed everything that is queued; gives how many items.
+
+        A text that the provider refuses stays queued and holds up no other. Raises
+        ``EmbeddingFailed`` at the end if there was one, and at once if the provider refuses all.
+        """
         if self.provider is None:
             return 0
-        done = 0
-        while queued := await self._store.execute(_QUEUED, limit=_PAGE):
-            done += await self._embed_queued(queued, self._current())
+        done, refused = 0, dict[tuple[str, str], EmbeddingFailed]()
+        while True:
+            queued = await self._store.execute(_QUEUED, limit=_PAGE + len(refused))
+            waiting = [entry for entry in queued if (entry.kind, entry.item_id) not in refused]
+            if not waiting:
+                break
+            failed = await self._embed_queued(waiting, self._current())
+            done += len(waiting) - len(failed)
+            refused |= failed
+        if refused:
+            first = next(iter(refused.values()))
+            raise EmbeddingFailed(f"{len(refused)} of the queued texts were refused: {first}")
         return done
 
-    async def _embed_queued(self, queued: list[QueuedEmbedding], space: int) -> int:
+    async def _embed_queued(
+        self, queued: list[QueuedEmbedding], space: int
+    ) -> dict[tuple[str, str], EmbeddingFailed]:
+        """Gives those that were refused."""
         by_kind: dict[str, list[QueuedEmbedding]] = {}
         for entry in queued:
             by_kind.setdefault(entry.kind, []).append(entry)
+        refused: dict[tuple[str, str], EmbeddingFailed] = {}
         for kind, entries in by_kind.items():
             found = await _load(self._store, SEARCHABLE[kind], [e.item_id for e in entries])
-            rows = await self._embed(list(found.values()), space)
+            rows, failed = await self._embed_each(list(found.values()), space)
+            refused |= {(kind, id): error for id, error in failed.items()}
             for entry in entries:
-                await self._settle(entry, [row for row in rows if row.item_id == entry.item_id])
-        return len(queued)
+                if entry.item_id not in failed:
+                    await self._settle(entry, [r for r in rows if r.item_id == entry.item_id])
+        return refused
+
+    async def _embed_each(
+        self, items: list[Any], space: int
+    ) -> tuple[list[Embedding], dict[str, EmbeddingFailed]]:
+        """The vectors of those that the provider takes, and why it refused the others.
+
+        What is refused together is tried by halves. Raises ``EmbeddingFailed`` if none is taken.
+        """
+        rows: list[Embedding] = []
+        failed: dict[str, EmbeddingFailed] = {}
+        parts = [items]
+        while parts:
+            part = parts.pop()
+            try:
+                rows += await self._embed(part, space)
+            except EmbeddingFailed as error:
+                if len(part) > 1:
+                    half = len(part) // 2
+                    parts += [part[half:], part[:half]]
+                    continue
+                failed[part[0].id] = error
+                if not rows and len(failed) > 1:
+                    raise
+        return rows, failed
 
     async def _settle(self, entry: QueuedEmbedding, rows: list[Embedding]) -> None:
         """Store the vectors of one item, unless it was written again since it was read."""

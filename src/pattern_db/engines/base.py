@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -117,6 +117,18 @@ class DatabaseBackend(Protocol):
 
     async def has_table(self, name: str, /) -> bool:
         """Whether a table of this name exists."""
+        ...
+
+
+@runtime_checkable
+class BulkLoads(Protocol):
+    """An engine whose vector indexes are cheaper to make at once than row by row."""
+
+    def loading(self) -> AbstractAsyncContextManager[None]:
+        """Many vectors are written inside: their indexes may be put off until the end.
+
+        Searches are right meanwhile, if slower, and after a crash until ``optimize``.
+        """
         ...
 
 

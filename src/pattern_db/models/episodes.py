@@ -188,7 +188,8 @@ class Episode(msgspec.Struct, frozen=True, gc=False):
     entity="step",
     indexes=(
         Index(("episode_id", "step_number"), unique=True),
-        Index(("tool_name", "error_signature")),
+        Index(("tool_name", "error_signature", "id")),
+        Index(("result_kind", "id")),
     ),
 )
 class Step(msgspec.Struct, frozen=True, gc=False):

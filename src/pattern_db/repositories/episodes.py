@@ -29,6 +29,7 @@ from ..query import Added, Get, Insert, param, update
 from ..schema import columns_of, table_of
 from ..search import Hit, SearchOptions
 from ..validation import check_id, parse_time
+from .advice import Advice
 from .checkpoints import Checkpoints
 from .episode_changes import EpisodeChanges
 from .episode_values import (
@@ -64,7 +65,7 @@ _SUMMARY = Get(table_of(EpisodeSummary))
 _ATTEMPTS, _ALONE_AFTER = 20, 2
 
 
-class Episodes(EpisodeChanges):
+class Episodes(EpisodeChanges, Advice):
     """The episodes of agents."""
 
     model = Episode

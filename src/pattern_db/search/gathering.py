@@ -27,6 +27,9 @@ CANDIDATES = 100
 """How many items each side offers for ranking at least."""
 CANDIDATES_A_HIT = 3
 """How many for each hit that is asked for, if that is more."""
+NEAREST = 50
+"""How many are enough at least of what stands alone where its vector alone orders it, or twice the
+hits asked for."""
 NEIGHBOURS_OF = 40
 """For how many of the best, by the ranks they have on both sides, the turns beside them are offered
 too at least: for as many as hits are asked for, if that is more."""
@@ -173,7 +176,7 @@ class Gatherer:
         if asked.mode == "semantic":
             found.text, found.offered = {}, {}
         if vector is not None:
-            found.dense = await self._by_meaning(asked, found, vector)
+            found.dense = await self._by_meaning(asked, found, vector, most)
             new = [id for id in found.dense if id not in found.offered]
             found.offered |= await self.read(asked, found, new)
         await self._add_neighbours(asked, found)
@@ -183,9 +186,12 @@ class Gatherer:
         """What stands alone: both sides at once."""
         vector = await self._vector(asked, ())
         most = candidates_for(asked.options, asked.mode)
+        by_meaning = asked.mode == "semantic"
+        if by_meaning and not asked.options.diversity:
+            most = max(NEAREST, 2 * asked.options.limit)
         found.text, found.dense = await asyncio.gather(
-            self._by_words(asked, found, 0 if asked.mode == "semantic" else most),
-            self._by_meaning(asked, found, vector),
+            self._by_words(asked, found, 0 if by_meaning else most),
+            self._by_meaning(asked, found, vector, most),
         )
         found.offered = await self.read(asked, found, [*{**found.text, **found.dense}])
         if found.table is _BLOCKS and asked.options.as_of is not None:
@@ -211,7 +217,9 @@ class Gatherer:
             )
         )
 
-    async def _by_meaning(self, asked: Asked, found: Found, vector: Vector | None) -> Scores:
+    async def _by_meaning(
+        self, asked: Asked, found: Found, vector: Vector | None, limit: int
+    ) -> Scores:
         if vector is None:
             return {}
         return dict(
@@ -219,7 +227,7 @@ class Gatherer:
                 found.table,
                 vector,
                 space=self._space,
-                limit=candidates_for(asked.options, asked.mode),
+                limit=limit,
                 **_scope(asked, found),
             )
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 import msgspec
 
 from pattern_db.clock import monotonic
-from pattern_db.engines.base import Store
+from pattern_db.engines.base import BulkLoads, Store
 from pattern_db.errors import AlreadyExists, CopyFailed, EmbeddingModelMismatch, NotFound
 from pattern_db.filters import param
 from pattern_db.query import Bound, Delete, Insert, Update
@@ -112,8 +113,11 @@ class _Copy:
             await self._connect(page)
         if with_vectors:
             self.done[EMBEDDINGS.name] = TableCopy(table=EMBEDDINGS.name)
-            async for page in ahead(walk.derived(EMBEDDINGS)):
-                await take(page)
+            async with (
+                self._store.loading() if isinstance(self._store, BulkLoads) else nullcontext()
+            ):
+                async for page in ahead(walk.derived(EMBEDDINGS)):
+                    await take(page)
             async for page in ahead(walk.derived(QUEUE)):
                 await self._store.write([_QUEUE_UP(row=row) for row in page.rows])
         self._indexer.wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ...schema import Column, ColumnType, Index, Table, TextIndex
 from ..sql import quoted
@@ -20,10 +20,16 @@ _TYPES = {
 }
 
 
-def create_table(table: Table, *, first: Sequence[str] = (), key: str = "UNIQUE") -> Iterator[str]:
+def create_table(
+    table: Table,
+    *,
+    first: Sequence[str] = (),
+    key: str = "UNIQUE",
+    types: Mapping[ColumnType, str] | None = None,
+) -> Iterator[str]:
     """Statements that create a table and its indexes. ``first`` are columns of the engine's own,
-    ``key`` is what the table's key is to it."""
-    lines = [*first, *(_column(column) for column in table.columns)]
+    ``key`` is what the table's key is to it, ``types`` those that it calls otherwise."""
+    lines = [*first, *(_column(column, types or {}) for column in table.columns)]
     lines.append(f"{key} ({', '.join(map(quoted, table.key))})")
     yield f"CREATE TABLE {quoted(table.name)} ({', '.join(lines)}) STRICT"
     yield from (create_index(table, index) for index in table.indexes)
@@ -38,13 +44,14 @@ def create_index(table: Table, index: Index) -> str:
     return f"CREATE {unique}INDEX {name} ON {quoted(table.name)} ({columns}){where}"
 
 
-def _column(column: Column) -> str:
+def _column(column: Column, types: Mapping[ColumnType, str]) -> str:
     null = "" if column.nullable and not column.counted else " NOT NULL"
     reference = ""
     if column.references:
         action = column.references.on_delete.upper()
         reference = f' REFERENCES {quoted(column.references.table)} ("id") ON DELETE {action}'
-    return f"{quoted(column.name)} {_TYPES[column.type]}{null}{reference}"
+    kind = types.get(column.type, _TYPES[column.type])
+    return f"{quoted(column.name)} {kind}{null}{reference}"
 
 
 def vector_triggers(table: Table, text: TextIndex) -> Iterator[str]:

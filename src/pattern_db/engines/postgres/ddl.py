@@ -59,6 +59,18 @@ class Builder:
             for name in _functions_of(table):
                 yield f"DROP FUNCTION IF EXISTS {self._of(name)} CASCADE"
 
+    def vector_index(self, space: int, dimensions: int) -> str:
+        """The statement that makes the index of a space, unless it is there."""
+        half = f"(vector::halfvec({dimensions:d})) halfvec_ip_ops"
+        return (
+            f"CREATE INDEX IF NOT EXISTS embeddings_near_{space:d} ON {self._of(_VECTORS)} "
+            f"USING hnsw ({half}) WHERE space = {space:d}"
+        )
+
+    def without_vector_index(self, space: int) -> str:
+        """The statement that removes the index of a space."""
+        return f"DROP INDEX IF EXISTS {self._schema.name}.embeddings_near_{space:d}"
+
     def erase(self, tables: Sequence[Table]) -> Iterator[str]:
         """Statements that remove everything ``create`` made, and the schema; they fail if there is
         something else in it."""

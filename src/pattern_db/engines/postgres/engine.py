@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 from ...embeddings.provider import Vector
 from ...errors import DatabaseClosed, InvalidValue, Unsupported
 from ...filters import Filter
-from ...models import Embedding
-from ...query import Bound, Count, Get, Query
-from ...schema import Table, all_tables, table_of
+from ...models import Embedding, EmbeddingSpace
+from ...query import Bound, Count, Get, Query, select
+from ...schema import Table, all_tables, columns_of, table_of
 from ..base import Capabilities, Progress
 from ..sql import Compiled
 from .compiler import Variant, compile_query
@@ -35,7 +35,7 @@ from .names import Schema
 from .pool import Connection, Pool
 from .text import compile_text_search
 from .transactions import ATTEMPTS, Held, Scope, Work, finish, pause_s
-from .vectors import VectorSearch
+from .vectors import MOST_INDEXED_DIMENSIONS, VectorSearch
 from .writes import COPY_FROM, write_all, write_one
 
 _UNKNOWN = (
@@ -278,8 +278,33 @@ class PostgresStore:
         else:
             await self._retried(lambda c: _together(c, run))
 
+    @asynccontextmanager
+    async def loading(self) -> AsyncIterator[None]:
+        """See ``BulkLoads.loading``: row by row HNSW takes some ten times as long as at once."""
+        if not await self.execute(_ANY_VECTOR):
+            spaces = await self._indexed_spaces()
+            await self._run_statements(
+                [self._builder().without_vector_index(space.id) for space in spaces]
+            )
+        try:
+            yield
+        finally:
+            await self._index_vectors()
+
+    async def _indexed_spaces(self) -> list[EmbeddingSpace]:
+        spaces: list[EmbeddingSpace] = await self.execute(_SPACES)
+        return [s for s in spaces if 1 <= s.dimensions <= MOST_INDEXED_DIMENSIONS]
+
+    async def _index_vectors(self) -> None:
+        """Make the indexes that are missing."""
+        for space in await self._indexed_spaces():
+            index = self._builder().vector_index(space.id, space.dimensions)
+            await self._run_statements([f"SET LOCAL maintenance_work_mem = '{_MEMORY}'", index])
+
     async def optimize(self, *, progress: Progress | None = None) -> None:
-        """The server keeps its indexes by itself; what the planner knows of them is renewed."""
+        """The server keeps its indexes by itself: those that a crash left out are made, and what
+        the planner knows is renewed."""
+        await self._index_vectors()
 
         async def run(connection: Connection) -> None:
             for table in all_tables():
@@ -408,6 +433,10 @@ _DESCRIBE = (
     "WHERE n.nspname = $1::text"
 )
 _VECTORS = Count(table_of(Embedding))
+_ANY_VECTOR = select(Embedding).only(columns_of(Embedding).item_id).limit(1)
+_SPACES = select(EmbeddingSpace)
+_MEMORY = "256MB"
+"""For an index that is made at once; HNSW is several times slower when it does not fit."""
 
 
 async def _fetch(

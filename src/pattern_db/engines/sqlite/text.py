@@ -157,7 +157,7 @@ class _Postings:
 
     def newest(self, term: str) -> Rows:
         """The newest rows that hold a term, whether they pass or not."""
-        sql = f"SELECT rowid FROM {self._index} WHERE {self._index} MATCH ?"
+        sql = f"SELECT rowid AS pk FROM {self._index} WHERE {self._index} MATCH ?"
         return self._rows(f"{sql} ORDER BY rowid DESC LIMIT {MOST_NEWEST}", (self._match([term]),))
 
     def _match(self, terms: Sequence[str]) -> str:

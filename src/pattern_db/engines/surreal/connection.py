@@ -10,6 +10,7 @@ import msgspec
 from ...errors import ConfigError, QueryFailed, Unsupported
 from .failures import driver_errors, first_error
 from .links import Embedded, Http, Link, Login, WebSocket
+from .names import TURN
 
 Auth = Literal["root", "namespace", "database", "record", "token"]
 _NAME = re.compile(r"\w[\w-]*")
@@ -71,7 +72,8 @@ async def connect(options: Options) -> Session:
 
 async def _link(options: Options) -> Link:
     if not options.remote:
-        return await Embedded.open(options.url, durable=options.durability == "full")
+        place = (options.namespace, options.database)
+        return await Embedded.open(options.url, place, durable=options.durability == "full")
     kind = WebSocket if options.scheme in ("ws", "wss") else Http
     return kind(options.url, login_of(options), timeout_s=options.statement_timeout_s)
 
@@ -105,8 +107,6 @@ def _signin(options: Options) -> dict[str, Any]:
 
 
 async def _examined(link: Link, options: Options) -> str:
-    if not options.remote:
-        await link.call("use", [options.namespace, options.database])
     version = await link.call("version", [])
     if isinstance(version, dict):
         version = version.get("version")
@@ -120,6 +120,9 @@ async def _examined(link: Link, options: Options) -> str:
         )
     if options.remote:
         await _prepare(link, options)
+    else:
+        await _defined(link, f"DEFINE NAMESPACE IF NOT EXISTS `{options.namespace}`")
+        await _defined(link, f"DEFINE DATABASE IF NOT EXISTS `{options.database}`")
     return found[0]
 
 
@@ -132,7 +135,7 @@ async def _prepare(link: Link, options: Options) -> None:
     }
     if (script := makes.get(options.auth)) is not None and options.username is not None:
         await _defined(link, script)
-    await _defined(link, "DEFINE TABLE IF NOT EXISTS pattern_turn SCHEMALESS")
+    await _defined(link, f"DEFINE TABLE IF NOT EXISTS {TURN} SCHEMALESS")
 
 
 async def _defined(link: Link, script: str) -> None:

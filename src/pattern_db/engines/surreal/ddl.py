@@ -8,9 +8,10 @@ analyzers cut words otherwise than the other engines do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from ...schema import Column, ColumnType, Index, Table, TextIndex
+from ...schema import Column, ColumnType, Index, Table, TextIndex, all_tables
 from .compiler import COLUMN_TYPES, is_searched
 from .failures import MISSING
 from .names import (
@@ -18,6 +19,7 @@ from .names import (
     NEAR,
     QUEUE,
     SPACES,
+    TURN,
     VECTORS,
     WORDS,
     index_name,
@@ -27,6 +29,7 @@ from .names import (
     words_of,
 )
 
+_NEAR = re.compile(r"near_-?\d+")
 _ACTIONS = {"cascade": "CASCADE", "set null": "UNSET", "restrict": "REJECT"}
 _OF_ITEM = ("item_id", "kind")
 
@@ -51,6 +54,12 @@ def drop(tables: Sequence[Table], spaces: Sequence[int]) -> Iterator[str]:
         if table.name == SPACES:
             for space in spaces:
                 yield f"REMOVE TABLE IF EXISTS {quoted(near_table(space))}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a table of this name is one that this program makes."""
+    known = {TURN, *(table.name for table in all_tables())}
+    return name in known or _NEAR.fullmatch(name) is not None
 
 
 def space(number: int, dimensions: int) -> Iterator[str]:
@@ -131,7 +140,8 @@ def _of_items(table: Table) -> Iterator[str]:
     name = quoted(table.name)
     yield f"DEFINE INDEX of_item ON {name} FIELDS {', '.join(_OF_ITEM)}"
     if table.name == VECTORS:
-        near = "type::record('near_' + <string> record::id($before.space), record::id($before.id))"
+        key = "<string> $before.chunk_index + '/' + $before.kind + '/' + $before.item_id"
+        near = f"type::record('near_' + <string> record::id($before.space), {key})"
         yield f"DEFINE EVENT near_gone ON {name} WHEN $event = 'DELETE' THEN {{ DELETE {near} }}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from ...embeddings.provider import Vector
@@ -29,6 +30,7 @@ from .failures import (
     first_error,
 )
 from .locking import Lock
+from .names import quoted
 from .script import Script, Write, unpacked
 from .script import ddl as defining
 from .text import TextSearch
@@ -54,9 +56,9 @@ class SurrealStore:
     def __init__(self, options: Options, session: Session):
         self.held: ContextVar[Held | None] = ContextVar("held", default=None)
         self.transactions: set[Held] = set()
-        self.turn = asyncio.Lock()
         self._options = options
         self._link, self._version = session.link, session.version
+        self.turn = session.link.turn
         self._lock = Lock() if options.remote else None
         self._compiled: WeakKeyDictionary[Query, Compiled] = WeakKeyDictionary()
         self._loop = asyncio.get_running_loop()
@@ -80,6 +82,7 @@ class SurrealStore:
             durable=self._options.scheme != "mem" and self._options.durability == "full",
             interactive_transactions=False,
             several_processes=self._options.remote,
+            vacuums=False,
         )
 
     async def close(self) -> None:
@@ -274,8 +277,12 @@ class SurrealStore:
 
     async def has_table(self, name: str, /) -> bool:
         """See ``DatabaseBackend.has_table``."""
+        return name in await self._tables()
+
+    async def _tables(self) -> list[str]:
         text = "object::keys((INFO FOR DB).tables)"
-        return name in await self.rows(Compiled(text, (), _same, False), {})
+        names: list[str] = await self.rows(Compiled(text, (), _same, False), {})
+        return names
 
     async def optimize(self, *, progress: Progress | None = None) -> None:
         """The engine keeps its indexes by itself."""
@@ -284,20 +291,48 @@ class SurrealStore:
             progress(rows, rows)
 
     async def vacuum(self) -> None:
-        """The engine gives space back by itself."""
+        """The engine merges its files by itself, and takes no request to."""
         self.check_open()
         if self.current() is not None:
             raise InvalidValue("transaction", "a database cannot be vacuumed inside one.")
+        raise Unsupported(
+            "SurrealDB merges its files by itself and cannot be asked to; there is nothing to do."
+        )
+
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``: the database of its namespace."""
+        if self.current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        if self._link.others:
+            raise DatabaseBusy("The database is open elsewhere in this process; close it there.")
+        if others := [name for name in await self._tables() if not ddl.is_ours(name)]:
+            raise Unsupported(
+                f"The database holds {len(others)} tables that are not ours, such as "
+                f"{others[0]!r}; remove them first, or the database by other means."
+            )
+        await self._define_and_run(f"REMOVE DATABASE IF EXISTS `{self._options.database}`")
+        await self.close()
 
     async def describe(self) -> dict[str, Any]:
         """Names and sizes, for ``pattern status``."""
-        self.check_open()
-        place = {"namespace": self._options.namespace, "database": self._options.database}
-        if self._options.scheme != "surrealkv":
+        place: dict[str, Any] = {
+            "namespace": self._options.namespace,
+            "database": self._options.database,
+            "indexes": await self._indexes(),
+        }
+        if self._options.remote:
+            return {"server": urlsplit(self._options.url).netloc.rpartition("@")[2], **place}
+        if self._options.scheme == "mem":
             return place
         path = self._options.url.partition("://")[2].partition("?")[0]
         size = await asyncio.to_thread(_size_of, path)
         return {"path": path, **place, "bytes": size}
+
+    async def _indexes(self) -> int:
+        names = [name for name in await self._tables() if ddl.is_ours(name)]
+        each = [f"array::len(object::keys((INFO FOR TABLE {quoted(n)}).indexes))" for n in names]
+        counts = await self.rows(Compiled(f"[{', '.join(each)}]", (), _same, False), {})
+        return sum(counts)
 
     # search
 

@@ -10,12 +10,14 @@ import asyncio
 import itertools
 import os
 import ssl
+from collections import Counter
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from ...errors import PatternError, QueryFailed, Unsupported
+from ...errors import ConfigError, MissingExtra, PatternError, QueryFailed
 from .codecs import decode, encode
 from .failures import LOST, ConnectionLost, SurrealError, Unreachable, driver_errors
 
@@ -24,11 +26,17 @@ _SETTLE_S = 0.02
 _UNREACHABLE = (
     "The database server cannot be reached; check database.url, and that the server runs."
 )
-_SYNC = "SURREAL_SYNC_DATA"
 
 
 class Link(Protocol):
-    """A session with an engine."""
+    """A session with an engine. ``turn`` is whose it is to write, among the handles here."""
+
+    turn: asyncio.Lock
+
+    @property
+    def others(self) -> int:
+        """How many other handles are known to have the database open."""
+        ...
 
     async def call(self, method: str, params: list[Any]) -> Any:
         """The answer to a call. Raises ``SurrealError`` for the engine's own errors,
@@ -52,58 +60,118 @@ def _request(number: int, method: str, params: list[Any]) -> bytes:
     return encode({"id": str(number), "method": method, "params": params})
 
 
-class Embedded:
-    """An engine in this process."""
+class _Engine:
+    """An engine in this process, with all the handles that share it: a directory can be opened only
+    once, and holds a database for each tenant."""
 
-    def __init__(self, engine: Any):
-        self._engine = engine
+    def __init__(self) -> None:
+        self.opening = asyncio.Lock()
+        self.driver: Any = None
+        self.handles: Counter[tuple[str, str]] = Counter()
+        self.turns: dict[tuple[str, str], asyncio.Lock] = {}
+
+
+_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Engine]] = WeakKeyDictionary()
+
+
+class Embedded:
+    """One database of an engine in this process. Each request says which: all share a session."""
+
+    def __init__(self, engine: _Engine, place: tuple[str, str]):
+        self._engine, self._place = engine, place
+        self._use = "USE NS `{}` DB `{}`; ".format(*place)
         self._numbers = itertools.count()
+        self.turn = engine.turns.setdefault(place, asyncio.Lock())
 
     @classmethod
-    async def open(cls, url: str, *, durable: bool) -> Embedded:
+    async def open(cls, url: str, place: tuple[str, str], *, durable: bool) -> Embedded:
         """Open ``mem://`` or ``surrealkv://…``.
 
-        The engine syncs a commit to the disk only if a variable of the environment said so before
-        it was loaded, and it looks at that once in a process.
+        SurrealDB 3.2 syncs each commit to the disk if the URL says so; builds before it looked,
+        when they were loaded, for a variable of the environment. Both are told.
         """
-        _set_sync(durable=durable)
-        from surrealdb_embedded import AsyncEmbeddedDB
+        if durable:
+            os.environ["SURREAL_SYNC_DATA"] = "true"
+        url = _with_sync(url, durable=durable)
+        engine = _engine_of(url)
+        async with engine.opening:
+            if engine.driver is None:
+                engine.driver = await _opened(url)
+            engine.handles[place] += 1
+        return cls(engine, place)
 
-        with driver_errors():
-            engine = await asyncio.to_thread(AsyncEmbeddedDB, url)
-            await engine.connect()
-        return cls(engine)
+    @property
+    def others(self) -> int:
+        """How many other handles of this process have the database open."""
+        return self._engine.handles[self._place] - 1
 
     async def call(self, method: str, params: list[Any]) -> Any:
         """See ``Link.call``."""
-        answer = await self._engine.execute(_request(next(self._numbers), method, params))
-        return _result(decode(answer))
+        if method != "query":
+            return await self._ask(method, params)
+        text, values = params
+        return (await self._ask(method, [self._use + text, values]))[1:]
+
+    async def _ask(self, method: str, params: list[Any]) -> Any:
+        request = _request(next(self._numbers), method, params)
+        return _result(decode(await self._engine.driver.execute(request)))
 
     async def close(self) -> None:
         """See ``Link.close``. The engine's threads let go of Python a moment later; ending the
         process before that prints a panic."""
-        with suppress(RuntimeError):
-            await self._engine.close()
-        await asyncio.sleep(_SETTLE_S)
+        async with self._engine.opening:
+            self._engine.handles[self._place] -= 1
+            if not self._engine.handles.total():
+                driver, self._engine.driver = self._engine.driver, None
+                with suppress(RuntimeError):
+                    await driver.close()
+                await asyncio.sleep(_SETTLE_S)
 
 
-def _set_sync(*, durable: bool) -> None:
-    wanted = "true" if durable else "false"
-    chosen = os.environ.setdefault(_SYNC, wanted)
-    if durable and chosen != "true":
-        raise Unsupported(
-            "SurrealDB was loaded in this process without syncing its writes (SURREAL_SYNC_DATA); "
-            "open the database in another process, or set database.durability to relaxed."
+def _engine_of(url: str) -> _Engine:
+    """The engine of a directory in this event loop; one in memory belongs to its handle alone."""
+    if url.startswith("mem://"):
+        return _Engine()
+    engines = _engines.setdefault(asyncio.get_running_loop(), {})
+    return engines.setdefault(
+        os.path.realpath(url.partition("://")[2].partition("?")[0]), _Engine()
+    )
+
+
+async def _opened(url: str) -> Any:
+    try:
+        from surrealdb_embedded import AsyncEmbeddedDB
+    except ModuleNotFoundError as error:
+        raise MissingExtra("surreal", "A SurrealDB database in this process") from error
+
+    with driver_errors():
+        driver = await asyncio.to_thread(AsyncEmbeddedDB, url)
+        await driver.connect()
+    return driver
+
+
+def _with_sync(url: str, *, durable: bool) -> str:
+    """The URL with what is synced when. Relaxed writes are synced each second."""
+    place, _, asked = url.partition("?")
+    if not place.startswith("surrealkv://"):
+        return url
+    if "sync=" in asked:
+        raise ConfigError(
+            "database.url says when to sync; write database.durability = full or relaxed instead."
         )
+    return f"{place}?{asked}{'&' if asked else ''}sync={'every' if durable else '1s'}"
 
 
 class WebSocket:
     """A connection to a server; made when it is needed, and again when it was lost."""
 
+    others = 0
+
     def __init__(self, url: str, login: Login, *, timeout_s: float):
         self._url = f"{url.rstrip('/').removesuffix('/rpc')}/rpc"
         self._login = login
         self._timeout_s = timeout_s
+        self.turn = asyncio.Lock()
         self._numbers = itertools.count()
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._socket: Any = None
@@ -208,6 +276,8 @@ class WebSocket:
 class Http:
     """A server asked over HTTP: each call is a request of its own, over connections that stay."""
 
+    others = 0
+
     def __init__(self, url: str, login: Login, *, timeout_s: float):
         parts = urlsplit(url)
         self._secure = parts.scheme == "https"
@@ -215,6 +285,7 @@ class Http:
         self._path = f"{parts.path.rstrip('/').removesuffix('/rpc')}/rpc"
         self._login = login
         self._timeout_s = timeout_s
+        self.turn = asyncio.Lock()
         self._numbers = itertools.count()
         self._idle: list[HTTPConnection] = []
         self._headers: dict[str, str] | None = None

@@ -15,8 +15,9 @@ from uuid import uuid4
 
 from ...errors import PatternError
 from .failures import HELD
+from .names import TURN
 
-_TURN = "pattern_turn:writes"
+_TURN = f"{TURN}:writes"
 _LEASE = "60s"
 
 Run = Callable[[str], Awaitable[None]]

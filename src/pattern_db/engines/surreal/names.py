@@ -10,6 +10,8 @@ WORDS = "_words"
 """The field with the stems that a text search finds a row by, and a word for its agent."""
 ANALYZER = "pattern_words"
 VECTORS, SPACES, QUEUE = "embeddings", "embedding_spaces", "embedding_queue"
+TURN = "pattern_turn"
+"""The table of ``locking``."""
 NEAR = "near"
 """The field with a vector as numbers, in the table of its space, which has the HNSW index."""
 
@@ -37,6 +39,18 @@ def live(column: str) -> str:
 def near_table(space: int) -> str:
     """The table with the vectors of a space as HNSW takes them."""
     return f"near_{space}"
+
+
+def near_key(item_id: str, kind: str, chunk_index: int) -> str:
+    """The id of a vector there: text, because HNSW of SurrealDB 3.2 finds no record whose id is a
+    list."""
+    return f"{chunk_index}/{kind}/{item_id}"
+
+
+def key_of_near(id: str, space: int) -> list[str | int]:
+    """The key of the vector that has this id there."""
+    chunk, kind, item_id = id.split("/", 2)
+    return [item_id, kind, space, int(chunk)]
 
 
 def scope_word(agent_id: str) -> str:

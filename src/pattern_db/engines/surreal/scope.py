@@ -19,6 +19,14 @@ def same(value: Any) -> Any:
     return value
 
 
+def owned(statement: Statement, owner: str, agent_ids: Sequence[str]) -> str:
+    """What belongs to one of the agents; of one alone the planner makes less work."""
+    agents = [record("agents", agent_id) for agent_id in agent_ids]
+    if len(agents) == 1:
+        return f"{quoted(owner)} = {statement.value(agents[0])}"
+    return f"{quoted(owner)} IN {statement.value(agents)}"
+
+
 class Scope:
     """The rows of one table that one search may find."""
 
@@ -38,8 +46,7 @@ class Scope:
 
     def owned(self, statement: Statement) -> str:
         """The rows of the agents."""
-        agents = [record("agents", agent_id) for agent_id in self.agent_ids]
-        return f"{quoted(self.text.owner)} IN {statement.value(agents)}"
+        return owned(statement, self.text.owner, self.agent_ids)
 
     def mine(self, statement: Statement) -> str:
         """The same, and those shared with one of them."""

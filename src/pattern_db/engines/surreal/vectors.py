@@ -19,11 +19,13 @@ from ...filters import Filter
 from ...schema import Table
 from .codecs import record
 from .compiler import Compiled, Statement
-from .names import NEAR, VECTORS, near_table, quoted
-from .scope import Rows, Scope, same, shared_with
+from .names import NEAR, VECTORS, key_of_near, near_table, quoted
+from .scope import Rows, Scope, owned, same, shared_with
 
 EXACT_UP_TO = 4_000
 """Vectors in a scope."""
+_MOST_KNOWN = 10_000
+_MOST_CHUNKS = 2**62
 _FIRST, _MORE, _MOST = 2, 4, 1_000
 """How many are asked for: times the limit, times more each time, at most."""
 
@@ -35,6 +37,8 @@ class VectorSearch:
 
     def __init__(self, rows: Rows):
         self._rows = rows
+        self._large: set[tuple[str, int, tuple[str, ...]]] = set()
+        """Scopes that were found to be large: the next search of one begins with the index."""
 
     async def search(
         self,
@@ -54,12 +58,15 @@ class VectorSearch:
             return []
         shared = await shared_with(self._rows, table.text, agent_ids)
         scope = Scope(table, agent_ids=agent_ids, shared=shared, condition=condition, params=params)
-        size = await self._ask(_size(scope, space))
-        if size > EXACT_UP_TO and not shared:
+        asked = (table.name, space, tuple(agent_ids))
+        if asked in self._large and not shared:
             found = await self._near(scope, vector, space, limit, set(exclude))
             if len(found) >= limit:
                 return found
-        return await self._exact(scope, vector, space, limit, set(exclude))
+        rows = await self._ask(_owned(scope, space))
+        if len(rows) > EXACT_UP_TO and len(self._large) < _MOST_KNOWN:
+            self._large.add(asked)
+        return await self._exact(scope, vector, rows, space, limit, set(exclude))
 
     async def scores(
         self,
@@ -86,9 +93,15 @@ class VectorSearch:
         return await self._rows(compiled, params or {})
 
     async def _exact(
-        self, scope: Scope, vector: Vector, space: int, limit: int, exclude: set[str]
+        self,
+        scope: Scope,
+        vector: Vector,
+        rows: list[Any],
+        space: int,
+        limit: int,
+        exclude: set[str],
     ) -> Hits:
-        rows = await self._ask(_owned(scope, space))
+        """The nearest items, by looking at every vector: those in ``rows``, and shared ones."""
         if scope.shared:
             others = await self._ask(_of_items(scope, space, scope.shared))
             agents = set(scope.agent_ids)
@@ -104,12 +117,12 @@ class VectorSearch:
         """The nearest items by way of the index; fewer than ``limit`` if it cannot tell."""
         wanted = limit * _FIRST + len(exclude)
         while wanted <= _MOST:
-            keys = await self._ask(_neighbours(vector, space, wanted))
-            keys = [key for key in keys if key[0] not in exclude]
+            ids = await self._ask(_neighbours(vector, space, wanted))
+            keys = [key for id in ids if (key := key_of_near(id, space))[0] not in exclude]
             rows = await self._ask(_those(scope, keys))
             if scope.condition is not None:
-                ids = list({id for id, _ in rows})
-                allowed = set(await self._ask(_items(scope, ids), scope.params))
+                items = list({id for id, _ in rows})
+                allowed = set(await self._ask(_items(scope, items), scope.params))
                 rows = [row for row in rows if row[0] in allowed]
             found = _ranked(_best(rows, vector))
             if len(found) >= limit:
@@ -135,39 +148,26 @@ def _ranked(best: dict[str, float]) -> Hits:
     return sorted(best.items(), key=lambda pair: (pair[1], pair[0]), reverse=True)
 
 
-def _where(statement: Statement, scope: Scope, space: int) -> str:
-    agents = [record("agents", agent_id) for agent_id in scope.agent_ids]
-    return (
-        f"FROM {VECTORS} WHERE space = {statement.value(record('embedding_spaces', space))} "
-        f"AND agent_id IN {statement.value(agents)} AND kind = {statement.value(scope.text.kind)}"
-    )
-
-
-def _size(scope: Scope, space: int) -> Compiled:
-    """How many vectors the agents have."""
-    statement = Statement(scope.table)
-    where = _where(statement, scope, space)
-    return statement.finish(f"((SELECT count() {where} GROUP ALL)[0].count ?? 0)", same)
-
-
 def _owned(scope: Scope, space: int) -> Compiled:
     """The vectors of the agents."""
     statement = Statement(scope.table)
-    return statement.finish(
-        f"(SELECT VALUE [item_id, vector] {_where(statement, scope, space)})", same
+    text = (
+        f"(SELECT VALUE [item_id, vector] FROM {VECTORS} "
+        f"WHERE space = {statement.value(record('embedding_spaces', space))} "
+        f"AND {owned(statement, 'agent_id', scope.agent_ids)} "
+        f"AND kind = {statement.value(scope.text.kind)})"
     )
+    return statement.finish(text, same)
 
 
 def _of_items(scope: Scope, space: int, ids: Sequence[str]) -> Compiled:
-    """The vectors of these items, whoever owns them."""
+    """The vectors of these items, whoever owns them: ranges of the key."""
     statement = Statement(scope.table)
-    text = (
-        f"(SELECT VALUE [item_id, vector, agent_id] FROM {VECTORS} "
-        f"WHERE item_id IN {statement.value(list(ids))} AND kind = "
-        f"{statement.value(scope.text.kind)} "
-        f"AND space = {statement.value(record('embedding_spaces', space))})"
-    )
-    return statement.finish(text, same)
+    items = statement.value(list(dict.fromkeys(ids)))
+    rest = f"{statement.value(scope.text.kind)}, {statement.value(space)}"
+    keys = f"[$item, {rest}]..=[$item, {rest}, {_MOST_CHUNKS}]"
+    found = f"(SELECT VALUE [item_id, vector, agent_id] FROM {VECTORS}:{keys})"
+    return statement.finish(f"array::flatten({items}.map(|$item| {found}))", same)
 
 
 def _items(scope: Scope, ids: Sequence[str] | None = None) -> Compiled:
@@ -184,7 +184,7 @@ def _items(scope: Scope, ids: Sequence[str] | None = None) -> Compiled:
 
 
 def _neighbours(vector: Vector, space: int, wanted: int) -> Compiled:
-    """Keys of the nearest vectors of all agents."""
+    """Ids of the nearest vectors of all agents, in the table of the space."""
     asked = vector.astype("<f4").tolist()
     text = (
         f"(SELECT VALUE id FROM {quoted(near_table(space))} "
@@ -197,9 +197,9 @@ def _those(scope: Scope, keys: Sequence[Any]) -> Compiled:
     """The vectors with these keys that the agents may find."""
     statement = Statement(scope.table)
     source = statement.value([record(VECTORS, list(key)) for key in keys])
-    agents = [record("agents", agent_id) for agent_id in scope.agent_ids]
     text = (
-        f"(SELECT VALUE [item_id, vector] FROM {source} WHERE "
-        f"agent_id IN {statement.value(agents)} AND kind = {statement.value(scope.text.kind)})"
+        f"(SELECT VALUE [item_id, vector] FROM {source} "
+        f"WHERE {owned(statement, 'agent_id', scope.agent_ids)} "
+        f"AND kind = {statement.value(scope.text.kind)})"
     )
     return statement.finish(text, same)

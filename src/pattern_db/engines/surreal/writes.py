@@ -15,7 +15,7 @@ from ..sql import counted_columns
 from . import ddl
 from .codecs import NONE, encoder_of, key_of, record
 from .compiler import Compiled, is_searched
-from .names import NEAR, SPACES, VECTORS, near_table, quoted, words_of
+from .names import NEAR, SPACES, VECTORS, near_key, near_table, quoted, words_of
 from .script import Write
 from .stems import stemmed
 
@@ -229,7 +229,7 @@ class _Rows:
         parts = [
             [
                 content,
-                {"id": record(near, content["id"].value[1]), NEAR: _numbers(row.vector)},
+                {"id": _near_id(near, row), NEAR: _numbers(row.vector)},
                 record(item.name if item else "", row.item_id),
             ]
             for content, row in zip(self._contents(), self.rows, strict=True)
@@ -268,6 +268,10 @@ def _newest(table: Table, column: Column, groups: str) -> str:
 
 def _of_space(row: Any) -> tuple[str, ...]:
     return tuple(ddl.space(row.id, row.dimensions))
+
+
+def _near_id(near: str, row: Any) -> Any:
+    return record(near, near_key(row.item_id, row.kind, row.chunk_index))
 
 
 def _numbers(vector: bytes) -> list[float]:

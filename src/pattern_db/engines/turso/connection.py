@@ -18,7 +18,7 @@ from ..sqlite.connection import APPLICATION_ID as SQLITE_ENGINE
 from .failures import HELD_ELSEWHERE, disconnect, driver_errors
 from .log import LOG
 
-OWN_FILES = ("", "-wal", "-info", "-changes", "-wal-revert")
+OWN_FILES = ("", "-wal", "-info", "-changes", "-wal-revert", "-pushing")
 """What the driver puts beside each other; the last three only where the file follows a server."""
 FOLLOWS = (
     "The database follows a server, which would miss what is written without it; open it with "
@@ -174,6 +174,7 @@ class File:
                 raise ConnectionFailed(HELD_ELSEWHERE)
             _open_paths.add(self._path)
         try:
+            check_header(options.path)
             self._database: Any = self._open()
         except BaseException:
             self.close()

@@ -1,14 +1,15 @@
 """The schema as Turso's statements.
 
 A table's key is its primary key, and rows have no number of their own: a server and all that follow
-it know a row by its key, while each numbers its rows anew.
+it know a row by its key, while each numbers its rows anew. An ``INTEGER PRIMARY KEY`` would be such
+a number, and the server (0.6.0) cannot overwrite a row that has one; ``INT`` is a key as others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...schema import Table, all_tables
+from ...schema import ColumnType, Table, all_tables
 from ..embedded.driver import Connection
 from ..embedded.tables import create_table, drop_triggers, vector_triggers
 from ..sql import quoted
@@ -19,7 +20,7 @@ _NAMES = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger')"
 def create_tables(tables: Sequence[Table]) -> Iterator[str]:
     """Statements that create tables and everything that belongs to them."""
     for table in tables:
-        yield from create_table(table, key="PRIMARY KEY")
+        yield from create_table(table, key="PRIMARY KEY", types={ColumnType.INTEGER: "INT"})
     for table in tables:
         if table.text is not None:
             yield from vector_triggers(table, table.text)

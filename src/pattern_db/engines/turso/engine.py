@@ -27,7 +27,7 @@ from ..embedded.writer import Alone, Job
 from ..sqlite.engine import SqliteStore
 from . import ddl, log
 from .compiler import TursoStatement
-from .connection import OWN_FILES, Connection, File, Options, check_header, check_owner
+from .connection import OWN_FILES, Connection, File, Options, check_owner
 from .failures import DRIVER
 from .following import FollowingFile
 from .mirror import COPIED, Mirror, mirror_path, remove_mirror
@@ -333,7 +333,6 @@ class TursoStore(EmbeddedStore):
 def _prepare_file(options: Options) -> None:
     check_place(Path(options.path), strict=options.strict)
     create_private(Path(options.path))
-    check_header(options.path)
 
 
 def _size(path: str) -> int:

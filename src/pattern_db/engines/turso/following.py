@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from turso import _turso as driver
 
-from ...errors import ConnectionFailed, PatternError
+from ...errors import ConnectionFailed, DatabaseBusy, PatternError, QueryFailed
 from .connection import OWN_FILES, Connection, File, Options
-from .failures import driver_errors
+from .failures import disconnect, driver_errors
 from .server import Server, failure_of
 
 MADE_ALONE = (
@@ -26,7 +27,23 @@ MADE_ALONE = (
     "?sync=, and bring the data there with `pattern db copy`."
 )
 _CHANGES_A_PUSH = 5000
+_MORE_READERS = 2
+"""One for the thread that opens the store, and one that looks through the log."""
+_STEP = "failed to execute sql"
+_BUSY, _BUSY_S, _PAUSE_S = "database is busy", 5.0, 0.005
+NOT_UNDERSTOOD = (
+    "The Turso server did not answer as it should; nothing here is lost. Check that the URL after "
+    "sync= is a Turso server's, of a version that pyturso goes with, and try again."
+)
+BROKEN = (
+    "The Turso server refused one of the changes; nothing here is lost, and syncing again tries "
+    "all that it does not have."
+)
 _Kind = driver.PyTursoSyncIoItemRequestKind
+
+
+class PushBroken(ConnectionFailed):
+    """A statement of a push failed on the server, which went on with those after it."""
 
 
 class FollowingFile(File):
@@ -35,8 +52,17 @@ class FollowingFile(File):
     def __init__(self, options: Options):
         self.server = Server(options.server or "", options.token, timeout_s=options.timeout_s)
         self._driving = threading.RLock()
+        self._looking = threading.Lock()
+        self._mark = Path(f"{options.path}-pushing")
         self._failure: PatternError | None = None
+        self._readers: list[Connection] = []
         super().__init__(options)
+        try:
+            for _ in range(options.readers + _MORE_READERS):
+                self._readers.append(super().connect(writes=False))
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self) -> Any:
         path = self.options.path
@@ -65,7 +91,7 @@ class FollowingFile(File):
                         logical_mvcc_pull=None,
                     ),
                 )
-            self._run(self._database.create())
+            self._run(self._database.create)
         except BaseException:
             self._database = None
             if new:
@@ -77,10 +103,27 @@ class FollowingFile(File):
     def close(self) -> None:
         """See ``File.close``; waits for what is being done with the server."""
         with self._driving:
+            while self._readers:
+                disconnect(self._readers.pop())
             super().close()
 
+    def connect(self, *, writes: bool) -> Connection:
+        """See ``File.connect``. The driver writes to open a connection, so those to read with are
+        opened beforehand: later somebody may hold the file."""
+        return super().connect(writes=True) if writes else self._readers.pop()
+
+    @contextmanager
+    def connected(self, *, writes: bool) -> Iterator[Connection]:
+        """See ``File.connected``."""
+        if writes:
+            with super().connected(writes=True) as connection:
+                yield connection
+            return
+        with self._looking, driver_errors():
+            yield self._readers[0]
+
     def _connection(self) -> Connection:
-        return Connection(self._run(self._database.connect()).connection)
+        return Connection(self._run(self._database.connect).connection)
 
     @contextmanager
     def unnoted(self) -> Iterator[Connection]:
@@ -105,7 +148,7 @@ class FollowingFile(File):
 
     def state(self) -> dict[str, Any]:
         """For people to read: how many changes wait, and when the server was last reached."""
-        stats = self._run(self._database.stats()).stats
+        stats = self._run(self._database.stats).stats
         return {
             "waiting_changes": int(stats.cdc_operations),
             "last_push": stats.last_push_unix_time,
@@ -114,40 +157,67 @@ class FollowingFile(File):
 
     def waiting(self) -> int:
         """How many changes the server does not have."""
-        return int(self._run(self._database.stats()).stats.cdc_operations)
+        return int(self._run(self._database.stats).stats.cdc_operations)
 
-    def push(self) -> None:
-        """Give the server what it does not have. Raises ``ConnectionFailed``, or the error that
-        the server's database raised."""
-        self._run(self._database.push_changes())
+    def push_began(self) -> bool:
+        """Whether a push did not end well, as far as is known here."""
+        return self._mark.exists()
+
+    def push(self) -> int:
+        """Give the server what it does not have; how many changes that were. If it raises, the
+        server may have any of them, and counts them all as pushed."""
+        waiting = self.waiting()
+        if waiting:
+            write_whole(str(self._mark), b"")
+            self._run(self._database.push_changes)
+        self._mark.unlink(missing_ok=True)
+        return waiting
 
     def fetch(self) -> Any:
         """What the server has that is not here, to be applied; ``None`` if there is nothing."""
-        changes = self._run(self._database.wait_changes()).changes
+        changes = self._run(self._database.wait_changes).changes
         return None if changes is None or changes.empty() else changes
 
     def apply(self, changes: Any) -> None:
         """Make what was fetched part of the file. Nothing else may write meanwhile, and nothing
         may wait: the driver drops a waiting change that breaks a rule with a fetched one."""
-        self._run(self._database.apply_changes(changes))
+        self._run(lambda: self._database.apply_changes(changes))
 
     def fold_log(self) -> None:
         """Bring the write-ahead log into the file."""
-        self._run(self._database.checkpoint())
+        self._run(self._database.checkpoint)
 
-    def _run(self, operation: Any) -> Any:
-        """The result of an operation, once all it asks for is done."""
-        with self._driving:
-            self._failure = None
+    def _run(self, begin: Callable[[], Any]) -> Any:
+        """The result of an operation, once all it asks for is done; waits for a writer."""
+        deadline = time.monotonic() + _BUSY_S
+        while True:
             try:
-                with driver_errors():
-                    while not operation.resume():
-                        self._serve(operation)
-                    return operation.take_result()
-            except PatternError as error:
-                if self._failure is not None:
-                    raise self._failure from error
-                raise
+                with self._driving:
+                    return self._driven(begin())
+            except DatabaseBusy:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+
+    def _driven(self, operation: Any) -> Any:
+        self._failure = None
+        try:
+            with driver_errors():
+                while not operation.resume():
+                    self._serve(operation)
+                return operation.take_result()
+        except QueryFailed as error:
+            if self._failure is not None:
+                raise self._failure from error
+            if _BUSY in str(error.__cause__):
+                raise DatabaseBusy(
+                    "A transaction here takes too long; end it, then sync."
+                ) from error
+            if _STEP in str(error.__cause__):
+                raise PushBroken(BROKEN) from error.__cause__
+            if type(error) is QueryFailed:
+                raise ConnectionFailed(NOT_UNDERSTOOD) from error.__cause__
+            raise
 
     def _serve(self, operation: Any) -> None:
         while (item := self._database.take_io_item()) is not None:
@@ -168,7 +238,7 @@ class FollowingFile(File):
                 item.push_buffer(Path(request.full_read.path).read_bytes())
             item.done()
         else:
-            _write_whole(request.full_write.path, bytes(request.full_write.content or b""))
+            write_whole(request.full_write.path, bytes(request.full_write.content or b""))
             item.done()
 
     def _ask_server(self, item: Any, request: Any, operation: Any) -> None:
@@ -184,7 +254,7 @@ class FollowingFile(File):
             item.done()
 
 
-def _write_whole(path: str, content: bytes) -> None:
+def write_whole(path: str, content: bytes) -> None:
     """Replace a file so that a power cut leaves the old or the new one."""
     new = f"{path}.new"
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

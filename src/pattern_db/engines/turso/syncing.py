@@ -1,33 +1,34 @@
 """Bringing a file and its server together: push first, then pull, and nothing is lost.
 
 The driver replays changes that wait onto what it pulls, and drops one that breaks a rule with it.
-So what was pulled is only applied while nothing waits, and what cannot be pushed is told and stays.
+So what was pulled is only applied while nothing waits. Of a push the server keeps what it can, and
+then takes all of it for pushed. So what would break a rule there is found before, and a push that
+did not end well, also one of a killed process, is looked through: what the server does not have is
+noted again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from ...clock import to_micros, utc_now
 from ...errors import PatternError, SyncConflict
 from ...ids import new_id
-from ...schema import Table, TextIndex, entity_of
+from ...schema import Table, TextIndex
 from ..base import Prefer, SyncReport
 from ..embedded.driver import Connection
 from ..embedded.writer import Alone, Run, Writer
 from ..sql import quoted
-from .conflicts import Meeting, Row, changed_rows, meetings
+from .conflicts import Changed, Meeting, Row, changed_rows, meetings, unpushed
 from .ddl import mend_triggers
-from .following import FollowingFile
+from .following import FollowingFile, PushBroken
 
 _ROUNDS = 5
 """When others wrote between push and pull so often, they wait until both are done."""
-_BROKEN_THERE = re.compile(r"UNIQUE constraint failed: (\w+)\.\(?(\w+(?:, \w+)*)")
 
 
 class Syncing:
@@ -40,13 +41,17 @@ class Syncing:
         """See ``SyncedStore.sync``."""
         pushed = resolved = 0
         for _ in range(_ROUNDS):
+            if missing := await asyncio.to_thread(self._unpushed):
+                await self._alone(partial(_note_again, missing))
             rows = await asyncio.to_thread(self._meetings)
             resolved += _told(rows, prefer)
-            if rows:
-                await self._alone(partial(_settle, rows, prefer))
-            pushed += await asyncio.to_thread(self._push)
-            changes = await asyncio.to_thread(self._file.fetch)
-            pulled = await self._alone(partial(self._apply, changes))
+            await self._alone(partial(_settle, rows, prefer))
+            try:
+                pushed += await asyncio.to_thread(self._file.push)
+            except PushBroken:
+                continue
+            fetched = [await asyncio.to_thread(self._file.fetch)]
+            pulled = await self._alone(partial(self._apply, fetched))
             if pulled is not None:
                 return SyncReport(pushed=pushed, pulled=pulled, resolved=resolved)
         report: SyncReport = await self._alone(partial(self._at_once, prefer))
@@ -57,11 +62,12 @@ class Syncing:
         return await self._writer.submit(Alone(run, savepoint=False))
 
     def _at_once(self, prefer: Prefer | None, connection: Connection) -> SyncReport:
+        _note_again(self._unpushed(), connection)
         rows = self._meetings()
         resolved = _told(rows, prefer)
         _settle(rows, prefer, connection)
-        pushed = self._push()
-        pulled = self._apply(self._file.fetch())
+        pushed = self._file.push()
+        pulled = self._apply([self._file.fetch()], connection)
         return SyncReport(pushed=pushed, pulled=bool(pulled), resolved=resolved)
 
     def _meetings(self) -> list[Meeting]:
@@ -71,21 +77,19 @@ class Syncing:
             changed = changed_rows(connection, self._file.last_pushed())
         return meetings(changed, self._file.server)
 
-    def _push(self) -> int:
-        """How many changes were pushed. Raises ``SyncConflict``."""
-        waiting = self._file.waiting()
-        try:
-            if waiting:
-                self._file.push()
-        except PatternError as error:
-            if (broken := _BROKEN_THERE.search(str(error.__cause__))) is None:
-                raise
-            raise _taken(broken[1], broken[2]) from error
-        return waiting
+    def _unpushed(self) -> list[tuple[Changed, Row | None]]:
+        """What the server does not have although it was pushed, after a push that broke."""
+        if not self._file.push_began():
+            return []
+        with self._file.connected(writes=False) as connection:
+            changed = changed_rows(connection, 0)
+        return unpushed(changed, self._file.server)
 
-    def _apply(self, changes: Any, _connection: Connection | None = None) -> bool | None:
-        """Whether there was something to apply; ``None`` if it must wait for another push."""
-        if self._file.waiting():
+    def _apply(self, fetched: list[Any], _connection: Connection) -> bool | None:
+        """Whether there was something to apply; ``None`` if it must wait for another push. What was
+        fetched is taken out, for the driver fetches again only when nobody has it any more."""
+        changes = fetched.pop()
+        if self._file.waiting() or self._file.push_began():
             return None
         if changes is None:
             return False
@@ -108,41 +112,52 @@ def mend_triggers_of(file: FollowingFile) -> None:
 
 def _told(rows: Sequence[Meeting], prefer: Prefer | None) -> int:
     """How many rows cannot be both; raises ``SyncConflict`` unless somebody is preferred."""
+    if taken := [row for row in rows if row.taken]:
+        raise SyncConflict([_named(row) for row in taken], taken=True)
     clashing = [row for row in rows if row.columns]
     if clashing and prefer is None:
-        raise SyncConflict(
-            [(row.table.entity, "/".join(map(str, row.key)), row.columns) for row in clashing]
-        )
+        raise SyncConflict([_named(row) for row in clashing])
     return len(clashing)
 
 
-def _taken(table: str, columns: str) -> SyncConflict:
-    entity, column = entity_of(table), columns.split(", ")[-1]
-    return SyncConflict(
-        [],
-        f"The server has another {entity} with the {column} of one here; change it here, then "
-        "sync again.",
-    )
+def _named(row: Meeting) -> tuple[str, str, tuple[str, ...]]:
+    return row.table.entity, "/".join(map(str, row.key)), row.columns
 
 
-def _settle(rows: Sequence[Meeting], prefer: Prefer | None, connection: Connection) -> None:
-    """Make clashing rows what they are on the server, if that is preferred; its references are
-    whole. Texts that may be merged have no right vector on either side, and are queued for one."""
-    if not rows:
+def _note_again(missing: Sequence[tuple[Changed, Row | None]], connection: Connection) -> None:
+    """Write rows as they are, so that they wait for the server again."""
+    if not missing:
         return
+    with _without_references(connection):
+        for change, theirs in missing:
+            if change.now is None:
+                _put(connection, change.table, change.key, theirs)
+            _put(connection, change.table, change.key, change.now)
+
+
+@contextmanager
+def _without_references(connection: Connection) -> Iterator[None]:
+    """A transaction of rows whose references are whole elsewhere."""
     connection.execute("PRAGMA foreign_keys = 0")
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for row in rows:
-            if row.columns and prefer == "theirs":
-                _put(connection, row.table, row.key, row.theirs)
-            if row.table.text is not None:
-                _embed_anew(connection, row.table, row.table.text, row.key[0])
+        yield
         connection.execute("COMMIT")
     finally:
         if not connection.get_autocommit():
             connection.execute("ROLLBACK")
         connection.execute("PRAGMA foreign_keys = 1")
+
+
+def _settle(rows: Sequence[Meeting], prefer: Prefer | None, connection: Connection) -> None:
+    """Make clashing rows what they are on the server, if that is preferred; its references are
+    whole. Texts that may be merged have no right vector on either side, and are queued for one."""
+    with _without_references(connection):
+        for row in rows:
+            if row.columns and prefer == "theirs":
+                _put(connection, row.table, row.key, row.theirs)
+            if row.table.text is not None:
+                _embed_anew(connection, row.table, row.table.text, row.key[0])
 
 
 def _embed_anew(connection: Connection, table: Table, text: TextIndex, id: str) -> None:
