@@ -55,7 +55,7 @@ PROMISED = {
     *(f"episode {verb}" for verb in ("recall", "plan", "next", "outlook", "on-error")),
     *(f"learn {verb}" for verb in ("list", "show", "recommend", "feedback", "decay")),
     *(f"db {verb}" for verb in ("migrate", "status", "optimize", "vacuum", "reembed")),
-    *("db copy", "db compare"),
+    *("db copy", "db compare", "db sync"),
     *(f"tenant {verb}" for verb in ("create", "list", "drop", "migrate")),
     *("config show", "config check"),
 }

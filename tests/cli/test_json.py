@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.evaluation import collections
+from tests.rigs.turso import Server
 
 from .conftest import Pattern
 from .verbs import VERBS
@@ -37,7 +38,7 @@ LOCOMO = [
 ]
 
 
-def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
+def a_life(pattern: Pattern, turso_server: Server) -> Iterator[tuple[str, Any]]:
     """Every verb once, in an order that works: its words and the document it printed."""
 
     def run(words: str, *arguments: object) -> tuple[str, Any]:
@@ -119,6 +120,9 @@ def a_life(pattern: Pattern) -> Iterator[tuple[str, Any]]:
     yield run("db optimize")
     yield run("db vacuum")
     yield run("db reembed", "--embeddings", "local")
+    synced = ("--db", f"turso://synced.db?sync={turso_server.url}")
+    run("init", *synced)
+    yield run("db sync", *synced)
     yield run("db copy", str(Path("pattern.db")), "copied.db", "--verify")
     yield run("db compare", str(Path("pattern.db")), "copied.db")
     yield run("tenant create", "ada")
@@ -151,8 +155,8 @@ def times(value: Any, name: str = "") -> Iterator[str]:
         yield value
 
 
-def test_every_verb_prints_one_json_document(pattern: Pattern) -> None:
-    printed = list(a_life(pattern))
+def test_every_verb_prints_one_json_document(pattern: Pattern, turso_server: Server) -> None:
+    printed = list(a_life(pattern, turso_server))
     assert {words for words, _ in printed} == set(VERBS)
     found = [time for _, document in printed for time in times(document)]
     assert len(found) > 30

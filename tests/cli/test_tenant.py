@@ -56,6 +56,22 @@ def test_migrating_names_those_that_fail(mind: Path, pattern: Pattern) -> None:
     ]
 
 
+def test_a_tenant_moves_from_one_base_to_another(
+    mind: Path, pattern: Pattern, postgres: str
+) -> None:
+    Path("old.toml").write_text(f'[database]\npath = "{mind}"\n')
+    Path("new.toml").write_text(f'[database]\nurl = "{postgres}"\nnamespace = "prod"\n')
+    for side in ("old.toml", "new.toml"):
+        assert pattern("tenant", "create", "ada", "--db", side).code == 0
+    pattern("agent", "create", "Flux", "--tenant", "ada", "--db", "old.toml")
+    moved = pattern("db", "copy", "old.toml", "new.toml", "--tenant", "ada", "--verify", "--json")
+    assert moved.json["comparison"]["equal"]
+    assert pattern("tenant", "drop", "ada", "--yes", "--db", "old.toml").code == 0
+    found = pattern("agent", "list", "--db", "new.toml", "--tenant", "ada", "--json").json
+    assert [agent["name"] for agent in found] == ["Flux"]
+    assert pattern("agent", "list", "--db", "new.toml", "--json").json == []
+
+
 @pytest.mark.parametrize("words", [("create", "Ada!"), ("drop", "../x", "--yes")])
 def test_a_name_that_cannot_be_is_one_sentence(
     mind: Path, pattern: Pattern, words: tuple[str, ...]

@@ -328,6 +328,32 @@ async def test_a_token_is_a_login(surreal_bridge: Bridge) -> None:
         await store.close()
 
 
+async def test_a_login_that_runs_out_is_made_again(surreal_bridge: Bridge) -> None:
+    store = await with_tables(on(surreal_bridge))
+    surreal_bridge.expired += 1
+    await add(store, user("ada"))
+    assert await store.execute(Count(_USERS)) == 1
+    await store.close()
+    store = await with_tables(on(surreal_bridge, surreal_bridge.http_url))
+    headers = store._link._headers  # type: ignore[attr-defined]
+    surreal_bridge.revoked.add(headers["Authorization"].removeprefix("Bearer "))
+    await add(store, user("ada"))
+    assert await store.execute(Count(_USERS)) == 1
+    await store.close()
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for(surreal_bridge: Bridge) -> None:
+    for url in (surreal_bridge.url, surreal_bridge.http_url):
+        store = await with_tables(on(surreal_bridge, url, statement_timeout_s=0.3))
+        surreal_bridge.slow = lambda: 3.0
+        with pytest.raises(ConnectionFailed, match="did not answer in time"):
+            await store.execute(Count(_USERS))
+        surreal_bridge.slow = lambda: 0.0
+        await add(store, user("ada"))
+        assert await store.execute(Count(_USERS)) == 1
+        await store.close()
+
+
 @pytest.mark.parametrize("auth", ["root", "namespace", "database", "record", "token"])
 async def test_a_wrong_login_is_refused(surreal_bridge: Bridge, auth: str) -> None:
     for url in (surreal_bridge.url, surreal_bridge.http_url):

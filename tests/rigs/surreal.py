@@ -41,7 +41,7 @@ class Session:
 
     def __init__(self) -> None:
         self.place: list[Any] = [None, None]
-        self.logged_in = False
+        self.logged_in_at: int | None = None
 
 
 class Bridge:
@@ -54,6 +54,10 @@ class Bridge:
         self.port = self.http_port = 0
         self.slow: Callable[[], float] = lambda: 0.0
         """Seconds to wait before each answer: time in which a line can be cut."""
+        self.expired = 0
+        """How often every login was made to run out."""
+        self.revoked: set[str] = set()
+        """Tokens that are taken no more."""
         self._numbers = itertools.count()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -131,7 +135,7 @@ class Bridge:
             return cbor2.dumps({"id": number, "result": self._version})
         if method in ("signin", "authenticate"):
             return await self._log_in(session, message)
-        if method != "version" and not session.logged_in:
+        if method != "version" and session.logged_in_at != self.expired:
             return cbor2.dumps({"id": number, "error": _REFUSED})
         if method == "query":
             await self._direct("use", session.place)
@@ -140,7 +144,8 @@ class Bridge:
     async def _log_in(self, session: Session, message: bytes) -> bytes:
         """The engine checks it; then it takes up its own again, since all share its session."""
         answer = bytes(await self._engine.execute(message))
-        session.logged_in = "error" not in cbor2.loads(answer)
+        if "error" not in cbor2.loads(answer):
+            session.logged_in_at = self.expired
         await self._direct("authenticate", [self._token])
         return answer
 
@@ -165,7 +170,7 @@ class Bridge:
         session = Session()
         session.place = [headers.get("surreal-ns"), headers.get("surreal-db")]
         token = headers.get("authorization", "").removeprefix("Bearer ")
-        if token:
+        if token and token not in self.revoked:
             asked = {"id": "0", "method": "authenticate", "params": [token]}
             await self._answer(session, cbor2.dumps(asked))
         return await self._answer(session, body)

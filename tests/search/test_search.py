@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import pattern_db
 from pattern_db import Agent, Hit, InvalidValue, NotFound, PatternDB, Unsupported
+from pattern_db.embeddings import EmbeddingProvider
+from tests.conftest import Shared
 
 MAY = datetime(2023, 5, 8, tzinfo=UTC)
 MODES = ["hybrid", "semantic", "keyword"]
@@ -311,3 +313,25 @@ async def test_a_name_in_the_question_does_not_drown_what_is_asked(minded: Patte
     hits = await minded.search(agent.id, "What breed is Andrew's?", mode="semantic")
     near = {hit.item.content: hit.why["dense"] for hit in hits}
     assert near[answer] > near[greeting]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "semantic"])
+async def test_what_is_found_does_not_depend_on_who_spoke_at_an_earlier_search(
+    path: str, provider: EmbeddingProvider, mode: str
+) -> None:
+    question = "What breed is the terrier Andrew told Zoe about?"
+
+    async def found(db: PatternDB, agent_id: str) -> list[tuple[str, dict[str, float]]]:
+        return [(h.item.content, h.why) for h in await db.search(agent_id, question, mode=mode)]
+
+    async with pattern_db.open(path, embeddings=Shared(provider)) as db:
+        agent = await db.agents.create(name="names")
+        for speaker, said in (
+            ("Andrew", "Good morning, my terrier is a Border."),
+            ("Andrew", "March was foul, we stayed in."),
+            ("Zoe", "What a breed! Zoe adores terriers."),
+        ):
+            await db.messages.append(agent.id, role="user", speaker=speaker, content=said)
+            before = await found(db, agent.id)
+    async with pattern_db.open(path, embeddings=Shared(provider)) as db:
+        assert before == await found(db, agent.id) == await found(db, agent.id)

@@ -36,7 +36,7 @@ from tests.reliability.tiny import TinyEmbeddings
 
 from .constellation import ask, fill
 
-ENGINES = ("sqlite", "postgres")
+ENGINES = ("sqlite", "postgres", "surreal")
 Place = Callable[[str], str]
 
 
@@ -48,6 +48,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     def new(engine: str) -> str:
         if engine == "sqlite":
             return str(tmp_path / f"{next(numbers)}.db")
+        if engine == "surreal":
+            return f"surrealkv://{tmp_path}/{next(numbers)}"
         url: str = request.getfixturevalue("postgres_server").database()
         request.addfinalizer(lambda: request.getfixturevalue("postgres_server").drop(url))
         return url

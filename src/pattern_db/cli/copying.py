@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pattern_db.config import Config, load
 from pattern_db.errors import NotFound, PatternError
 
 from . import output, progress
@@ -142,20 +140,12 @@ async def _both(
     async with AsyncExitStack() as stack:
         opened = []
         for place, made in ((source, False), (destination, create)):
-            config = _settings(options, place)
+            config = settings(options, db=place)
             if not made:
                 require_database(config)
             opening = open_database(config, embeddings="none", migrate=None if made else False)
             opened.append(await stack.enter_async_context(opening))
         yield opened[0], opened[1]
-
-
-def _settings(options: Options, place: str) -> Config:
-    """The settings of one of two databases; variables that say which one name neither."""
-    if not place.endswith(".toml"):
-        return settings(options, db=place)
-    environ = {k: v for k, v in os.environ.items() if not k.upper().startswith("PATTERN_DATABASE_")}
-    return load(config_file=place, environ=environ, embeddings=options.embeddings)
 
 
 async def _agents(db: PatternDB, given: list[str] | None) -> list[str] | None:

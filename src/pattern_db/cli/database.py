@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 app = App("db", help="The database as a whole: schema, space, embeddings.")
 
 _QUESTIONS = 9
+_OF_SYNC = ("follows", "waiting_changes", "last_pushed_at", "last_pulled_at")
 _INNER_TABLES = {"system_metadata", "schema_migrations", "embedding_spaces", "embedding_queue"}
 
 
@@ -87,13 +87,7 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             f"{status.queued_embeddings:,}" if status.queued_embeddings else None,
         ),
         ("experimental", ", ".join(capabilities.experimental) or None),
-        ("follows", storage.get("server")),
-        (
-            "waiting to be pushed",
-            f"{storage['waiting_changes']:,}" if "server" in storage else None,
-        ),
-        ("last push", _moment(storage.get("last_push"))),
-        ("last pull", _moment(storage.get("last_pull"))),
+        *((name.replace("_", " "), _shown(name, storage.get(name))) for name in _OF_SYNC),
         ("size", output.size(storage["bytes"]) if "bytes" in storage else None),
         ("unused", output.size(storage["free_bytes"]) if storage.get("free_bytes") else None),
         *(
@@ -102,10 +96,6 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             if number and table not in _INNER_TABLES
         ),
     ]
-
-
-def _moment(seconds: int | None) -> str | None:
-    return output.when(datetime.fromtimestamp(seconds, UTC)) if seconds else None
 
 
 def _place(status: Status) -> str:
@@ -134,6 +124,7 @@ async def details(*, options: Options = DEFAULTS) -> None:
     output.record(
         [
             ("engine", f"{capabilities.engine} {capabilities.version}"),
+            ("experimental", ", ".join(capabilities.experimental) or None),
             ("schema version", _schema_sentence(schema)),
             *(("to apply", title) for title in schema.pending),
             *((name.replace("_", " "), _shown(name, value)) for name, value in storage.items()),

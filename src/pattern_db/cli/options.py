@@ -27,7 +27,8 @@ class Options(Output):
     """Which database a verb works on, and how it answers."""
 
     db: Annotated[str | None, Parameter(metavar="URL")] = None
-    """The database: a path or a URL. [default: PATTERN_DATABASE__PATH, pattern.toml, pattern.db]"""
+    """The database: a path, a URL, or a .toml file of settings. [default: PATTERN_DATABASE__PATH,
+    pattern.toml, pattern.db]"""
     tenant: Annotated[str | None, Parameter(metavar="NAME")] = None
     """Whose data of the database, if it has tenants (`pattern tenant`)."""
     embeddings: Annotated[str | None, Parameter(metavar="NAME")] = None

@@ -187,6 +187,8 @@ def _plain(value: object) -> str:
         return value.astimezone().isoformat(timespec="seconds")
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, dict | list):
         return msgspec.json.encode(value).decode()
     return str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pattern_db.config import Config, load
 from pattern_db.config.urls import MEMORY
@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from pattern_db.migrations import MigrationRunner
     from pattern_db.service import PatternDB
 
+_VARIABLES = "PATTERN_DATABASE__"
+
 
 def settings(options: Options, *, db: str | None = None) -> Config:
-    """The settings that hold for a verb; ``db`` stands in for ``--db``."""
-    return load(db or options.db, embeddings=options.embeddings, tenant=options.tenant)
+    """The settings that hold for a verb; ``db`` stands in for ``--db``.
+
+    A database that is given as a .toml file is the one that this file describes, whatever the
+    variables about databases say.
+    """
+    place = db or options.db
+    given: dict[str, Any] = {"embeddings": options.embeddings, "tenant": options.tenant}
+    if place is None or not place.endswith(".toml"):
+        return load(place, **given)
+    environ = {k: v for k, v in os.environ.items() if not k.upper().startswith(_VARIABLES)}
+    return load(config_file=place, environ=environ, **given)
 
 
 @asynccontextmanager

@@ -66,6 +66,8 @@ _QUEUE_LENGTH = Count(table_of(QueuedEmbedding))
 _ANY_VECTOR = select(Embedding).only(_E.item_id).limit(1)
 _PAGE = 256
 _LONG_TEXT_CHARS = 10_000
+_MOST_REFUSED = 8
+"""A provider that refuses so many texts and takes none is out of order."""
 _MOST_PASSES = 5
 """Others may write all the time; what they wrote last is embedded under the write lock."""
 
@@ -287,7 +289,7 @@ class Indexer:
         """Embed everything that is queued; gives how many items.
 
         A text that the provider refuses stays queued and holds up no other. Raises
-        ``EmbeddingFailed`` at the end if there was one, and at once if the provider refuses all.
+        ``EmbeddingFailed`` at the end if there was one, and sooner if the provider takes none.
         """
         if self.provider is None:
             return 0
@@ -327,7 +329,8 @@ class Indexer:
     ) -> tuple[list[Embedding], dict[str, EmbeddingFailed]]:
         """The vectors of those that the provider takes, and why it refused the others.
 
-        What is refused together is tried by halves. Raises ``EmbeddingFailed`` if none is taken.
+        What is refused together is tried by halves. Raises ``EmbeddingFailed`` if many are refused
+        and none is taken.
         """
         rows: list[Embedding] = []
         failed: dict[str, EmbeddingFailed] = {}
@@ -339,10 +342,10 @@ class Indexer:
             except EmbeddingFailed as error:
                 if len(part) > 1:
                     half = len(part) // 2
-                    parts += [part[half:], part[:half]]
+                    parts += [part[:half], part[half:]]
                     continue
                 failed[part[0].id] = error
-                if not rows and len(failed) > 1:
+                if not rows and len(failed) == _MOST_REFUSED:
                     raise
         return rows, failed
 

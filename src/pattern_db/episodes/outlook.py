@@ -74,14 +74,15 @@ def _kernel(runs: Sequence[Run]) -> Floats:
     return kernel
 
 
-def _pieces(path: Sequence[str]) -> set[tuple[str | None, ...]]:
+def _pieces(path: Sequence[str]) -> list[tuple[str | None, ...]]:
     """The tools in order, up to three at a time; ``None`` is where a run begins and ends."""
     marked = (None, *path, None)
-    return {
+    pieces = (
         marked[start : start + length]
         for length in range(1, LONGEST + 1)
         for start in range(len(marked) - length + 1)
-    }
+    )
+    return list(dict.fromkeys(pieces))
 
 
 def _rows(bags: Sequence[Mapping[object, float]]) -> Floats:

@@ -62,7 +62,8 @@ class Likeness:
     """How alike the tasks of some runs are, in 0…1.
 
     The mean of the cosine of their vectors (0 at least) and the cosine of their words, weighted by
-    log((n + 1) / (df + ½)) over these runs; where one of two has no vector the latter alone.
+    log((n + 1) / (df + ½)) over these runs; where one of two has no vector the latter alone. Sums
+    do not depend on the order of words, which differs from process to process.
     """
 
     def __init__(self, runs: Sequence[Run]):
@@ -77,7 +78,7 @@ class Likeness:
         self._vectors = np.array([none if run.vector is None else run.vector for run in runs])
 
     def _sum(self, words: frozenset[str]) -> float:
-        return sum(map(self._weight.__getitem__, words))
+        return math.fsum(map(self._weight.__getitem__, words))
 
     def to(self, place: int) -> Floats:
         """The likeness of every run to this one."""
@@ -92,7 +93,7 @@ class Likeness:
 
     def all(self) -> Floats:
         """The likeness of every run to every other."""
-        column = {word: number for number, word in enumerate(self._weight)}
+        column = {word: number for number, word in enumerate(sorted(self._weight))}
         rows = np.zeros((len(self._words), max(len(column), 1)))
         for row, words in zip(rows, self._words, strict=True):
             row[[column[word] for word in words]] = [self._weight[word] for word in words]

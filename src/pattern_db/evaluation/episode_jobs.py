@@ -1,8 +1,8 @@
 """The folds of an evaluation, each a job, spread over processes of their own.
 
-A worker is ``python -m pattern_db.evaluation.episode_jobs``: it reads what all jobs share and then
-jobs from standard input, and writes what was asked to standard output, each as a pickle after its
-length. It ends with its input.
+A worker is ``python -m pattern_db.evaluation.episode_worker``: it reads what all jobs share and
+then jobs from standard input, and writes what was asked to standard output, each as a pickle after
+its length. It ends with its input.
 """
 
 from __future__ import annotations
@@ -71,15 +71,18 @@ async def run_jobs(
         finally:
             await _ended(worker)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(workers, len(jobs))):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(workers, len(jobs))):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     return [asked for asked in found if asked is not None]
 
 
 async def _started(shared: Shared) -> asyncio.subprocess.Process:
     worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__),
+        *(sys.executable, "-m", f"{__package__}.episode_worker"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
@@ -120,8 +123,8 @@ async def _ended(worker: asyncio.subprocess.Process) -> None:
 # in the worker
 
 
-def _main() -> None:
-    given, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+def serve(given: BinaryIO, answers: BinaryIO) -> None:
+    """Do the jobs that come in, to the end of the input."""
     shared = _read(given)
     while (job := _read(given)) is not None:
         data = pickle.dumps(asyncio.run(run_job(shared, job)))
@@ -191,7 +194,3 @@ _CHANGES: dict[str, Callable[[Sequence[Trial], int], list[Trial]]] = {
     "shuffled tasks": _shuffled_tasks,
     "permuted outcomes": _permuted_outcomes,
 }
-
-
-if __name__ == "__main__":
-    _main()

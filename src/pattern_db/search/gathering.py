@@ -39,6 +39,8 @@ REACH = 2
 """How far beside, in turns."""
 READ_OF_EPISODES_CHARS = 800
 """How much of what an episode is found by is ranked, beside its task."""
+MOST_HEARD = 1000
+"""Of how many scopes it is remembered who speaks in them."""
 NAMED_BY = 100
 """How many of the turns that the text search finds tell who speaks."""
 
@@ -145,6 +147,7 @@ class Gatherer:
     def __init__(self, store: Store, indexer: Indexer):
         self._store = store
         self._indexer = indexer
+        self._heard: dict[frozenset[str], tuple[str, ...]] = {}
         self._by_ids = {kind: _by_ids(table) for kind, table in SEARCHABLE.items()}
         self._turns = self._by_ids["message"].only(*_READ_OF_TURNS)
         self._tasks = self._by_ids["episode"].only(*_READ_OF_EPISODES)
@@ -167,24 +170,49 @@ class Gatherer:
         return self._indexer.space
 
     async def _gather_turns(self, asked: Asked, found: Found) -> Vector | None:
-        """Turns: found by text first, which tells who speaks."""
+        """Turns: who speaks in those found by text decides what is asked of the vectors.
+
+        Both sides are asked at once where those who spoke at the last search tell that.
+        """
         most = candidates_for(asked.options, asked.mode)
-        limit = NAMED_BY if asked.mode == "semantic" else most
-        found.text = await self._by_words(asked, found, limit)
-        found.offered = await self.read(asked, found, list(found.text))
-        vector = await self._vector(asked, _speakers(found))
-        if asked.mode == "semantic":
-            found.text, found.offered = {}, {}
-        if vector is not None:
-            found.dense = await self._by_meaning(asked, found, vector, most)
+        by_words = self._by_words(asked, found, NAMED_BY if asked.mode == "semantic" else most)
+        heard = self._heard.get(frozenset(asked.agent_ids))
+        expected = None if heard is None else _unnamed(asked.query, heard)
+        if expected is None:
+            found.text = await by_words
+        else:
+            nearest = self._nearest(asked, found, expected, most)
+            found.text, (vector, found.dense) = await asyncio.gather(by_words, nearest)
+        found.offered = await self.read(asked, found, [*{**found.text, **found.dense}])
+        speakers = _speakers(found)
+        self._remember(asked, speakers)
+        if (wanted := _unnamed(asked.query, speakers)) != expected:
+            vector, found.dense = await self._nearest(asked, found, wanted, most)
             new = [id for id in found.dense if id not in found.offered]
             found.offered |= await self.read(asked, found, new)
+        if asked.mode == "semantic":
+            found.text = {}
+        known = found.text.keys() | found.dense.keys()
+        found.offered = {id: turn for id, turn in found.offered.items() if id in known}
         await self._add_neighbours(asked, found)
         return vector
 
+    async def _nearest(
+        self, asked: Asked, found: Found, query: str, limit: int
+    ) -> tuple[Vector | None, Scores]:
+        """The vector of one form of the question, and what is nearest to it."""
+        vector = await self._vector(asked, query)
+        return vector, await self._by_meaning(asked, found, vector, limit)
+
+    def _remember(self, asked: Asked, speakers: Sequence[str]) -> None:
+        scope = frozenset(asked.agent_ids)
+        if scope not in self._heard and len(self._heard) >= MOST_HEARD:
+            del self._heard[next(iter(self._heard))]
+        self._heard[scope] = tuple(speakers)
+
     async def _gather_alone(self, asked: Asked, found: Found) -> Vector | None:
         """What stands alone: both sides at once."""
-        vector = await self._vector(asked, ())
+        vector = await self._vector(asked, asked.query)
         most = candidates_for(asked.options, asked.mode)
         by_meaning = asked.mode == "semantic"
         if by_meaning and not asked.options.diversity:
@@ -198,15 +226,11 @@ class Gatherer:
             await self._add_changed(asked, found, vector)
         return vector
 
-    async def _vector(self, asked: Asked, speakers: Sequence[str]) -> Vector | None:
-        """The vector of the question, which for turns leaves out who speaks."""
+    async def _vector(self, asked: Asked, query: str) -> Vector | None:
+        """The vector of one form of the question, where there are any."""
         if asked.mode == "keyword" or self._indexer.space is None:
             return None
-        if not speakers:
-            return await asked.vectors.of(asked.query)
-        from .question import without_names
-
-        return await asked.vectors.of(without_names(asked.query, speakers))
+        return await asked.vectors.of(query)
 
     async def _by_words(self, asked: Asked, found: Found, limit: int) -> Scores:
         if not limit:
@@ -333,6 +357,15 @@ def _scope(asked: Asked, found: Found) -> dict[str, Any]:
         "params": found.params,
         "exclude": asked.hidden,
     }
+
+
+def _unnamed(query: str, speakers: Sequence[str]) -> str:
+    """The question as it is embedded for turns: without those who speak in them."""
+    if not speakers:
+        return query
+    from .question import without_names
+
+    return without_names(query, speakers)
 
 
 def _speakers(found: Found) -> list[str]:

@@ -30,7 +30,7 @@ from ...filters import (
     Param,
 )
 from ...query import Added, Count, Delete, Get, Query, Select, Update
-from ...schema import Column, ColumnType, Table
+from ...schema import Column, Table
 from ..sql import Binder, binder
 from .codecs import NONE, encoder_of, is_record, plain_encoder, read_as, record
 from .names import quoted, words_of
@@ -405,15 +405,3 @@ _COMPILERS: dict[type, Callable[[Any], Compiled]] = {
 def compile_query(query: Query) -> Compiled:
     """The expression of a query that is no ``Insert``."""
     return _COMPILERS[type(query)](query)
-
-
-COLUMN_TYPES = {
-    ColumnType.TEXT: "string",
-    ColumnType.INTEGER: "int",
-    ColumnType.REAL: "float",
-    ColumnType.BOOLEAN: "bool",
-    ColumnType.BYTES: "bytes",
-    ColumnType.TIME: "datetime",
-    ColumnType.ENUM: "string",
-    ColumnType.JSON: "string",
-}

@@ -8,9 +8,12 @@ from typing import Any, Literal
 import msgspec
 
 from ...errors import ConfigError, QueryFailed, Unsupported
+from .embedded import Embedded
 from .failures import driver_errors, first_error
-from .links import Embedded, Http, Link, Login, WebSocket
+from .http import Http
+from .links import Link, Login
 from .names import TURN
+from .websocket import WebSocket
 
 Auth = Literal["root", "namespace", "database", "record", "token"]
 _NAME = re.compile(r"\w[\w-]*")

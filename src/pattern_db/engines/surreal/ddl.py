@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ...schema import Column, ColumnType, Index, Table, TextIndex, all_tables
-from .compiler import COLUMN_TYPES, is_searched
+from .compiler import is_searched
 from .failures import MISSING
 from .names import (
     ANALYZER,
@@ -29,6 +29,16 @@ from .names import (
     words_of,
 )
 
+_TYPES = {
+    ColumnType.TEXT: "string",
+    ColumnType.INTEGER: "int",
+    ColumnType.REAL: "float",
+    ColumnType.BOOLEAN: "bool",
+    ColumnType.BYTES: "bytes",
+    ColumnType.TIME: "datetime",
+    ColumnType.ENUM: "string",
+    ColumnType.JSON: "string",
+}
 _NEAR = re.compile(r"near_-?\d+")
 _ACTIONS = {"cascade": "CASCADE", "set null": "UNSET", "restrict": "REJECT"}
 _OF_ITEM = ("item_id", "kind")
@@ -74,7 +84,7 @@ def space(number: int, dimensions: int) -> Iterator[str]:
 
 
 def _field(table: Table, column: Column) -> str:
-    type_ = COLUMN_TYPES[column.type]
+    type_ = _TYPES[column.type]
     rest = ""
     if column.references is not None:
         type_ = f"record<{quoted(column.references.table)}>"

@@ -11,12 +11,18 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from ...embeddings.provider import Vector
-from ...errors import DatabaseBusy, DatabaseCorrupt, InvalidValue, PatternError, Unsupported
+from ...errors import (
+    ConnectionFailed,
+    DatabaseBusy,
+    DatabaseCorrupt,
+    InvalidValue,
+    PatternError,
+    Unsupported,
+)
 from ...filters import Filter
 from ...query import Query
 from ...schema import Table
@@ -167,6 +173,19 @@ class TursoStore(EmbeddedStore):
         """See ``DatabaseBackend.optimize``."""
         await self._asked(lambda mirror: mirror.optimize(progress=progress))
 
+    async def erase(self) -> None:
+        """See ``DatabaseBackend.erase``; a server's data is not ours to remove."""
+        if self._current() is not None:
+            raise InvalidValue("transaction", "a database cannot be erased inside one.")
+        if self._options.server is not None:
+            raise Unsupported(
+                "The server has this database too; erase it there, then remove the files here."
+            )
+        self._check_open()
+        await self.close()
+        if self._temporary is None:
+            await asyncio.shield(asyncio.to_thread(_remove_files, self._options))
+
     async def describe(self) -> dict[str, Any]:
         """Sizes, for ``pattern status``."""
 
@@ -180,8 +199,7 @@ class TursoStore(EmbeddedStore):
         path = self._options.path
         shown: dict[str, Any] = await self._read(run)
         if isinstance(self._file, FollowingFile):
-            state = await asyncio.to_thread(self._file.state)
-            shown |= {"server": urlsplit(self._file.server.url).hostname, **state}
+            shown |= await asyncio.to_thread(self._file.state)
         return {
             "path": path,
             "bytes": sum(map(_size, (path + suffix for suffix in OWN_FILES))),
@@ -333,6 +351,19 @@ class TursoStore(EmbeddedStore):
 def _prepare_file(options: Options) -> None:
     check_place(Path(options.path), strict=options.strict)
     create_private(Path(options.path))
+
+
+def _remove_files(options: Options) -> None:
+    try:
+        file = File(options)  # so that nobody else has it
+    except ConnectionFailed as error:
+        raise DatabaseBusy("The database is open elsewhere; close it there first.") from error
+    try:
+        remove_mirror(options.path)
+        for suffix in OWN_FILES:
+            Path(options.path + suffix).unlink(missing_ok=True)
+    finally:
+        file.close()
 
 
 def _size(path: str) -> int:

@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from turso import _turso as driver
 
@@ -147,12 +149,13 @@ class FollowingFile(File):
         return {}
 
     def state(self) -> dict[str, Any]:
-        """For people to read: how many changes wait, and when the server was last reached."""
+        """For people to read: the server's host, how many changes wait, when it was reached."""
         stats = self._run(self._database.stats).stats
         return {
+            "follows": urlsplit(self.server.url).hostname,
             "waiting_changes": int(stats.cdc_operations),
-            "last_push": stats.last_push_unix_time,
-            "last_pull": stats.last_pull_unix_time,
+            "last_pushed_at": _moment(stats.last_push_unix_time),
+            "last_pulled_at": _moment(stats.last_pull_unix_time),
         }
 
     def waiting(self) -> int:
@@ -252,6 +255,10 @@ class FollowingFile(File):
                 item.push_buffer(part)
                 operation.resume()  # takes the part, so that it need not be held
             item.done()
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def write_whole(path: str, content: bytes) -> None:
