@@ -394,7 +394,7 @@ async def empty_database(
 ) -> AsyncIterator[PatternDB]:
     """A database for one fold, gone at the end."""
     if inside is not None:
-        Path(inside).mkdir(parents=True, exist_ok=True)
+        Path(inside).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     with tempfile.TemporaryDirectory(prefix="pattern-eval-", dir=inside) as folder:
         path = Path(folder) / "fold.db"
         async with pattern_db.open(path, embeddings=provider or "none", durability="relaxed") as db:
