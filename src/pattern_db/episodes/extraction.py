@@ -41,6 +41,7 @@ WINDOW, LONGEST = 3, 5
 MOST_OF_A_TYPE = 12
 MOST_DECISIONS = 5
 _TEXT_CHARS = 200
+_SAID = ("condition", "error")
 DECIDING = (
     *"check checks verify verifies validate validates ensure ensures decide decides".split(),  # noqa: SIM905
     *"determine determines choose chooses select selects if when whether".split(),  # noqa: SIM905
@@ -86,20 +87,27 @@ def lessons_of(
 
 
 def content_key(data: PatternData, domain: str) -> str:
-    """``type:sha256`` of what a pattern says, without what differs by chance, and its domain."""
+    """``type:sha256`` of what a pattern says and its domain.
+
+    Case does not matter, nor the order of features; in what was said freely neither do numbers, ids
+    and quoted texts. Names of tools stay as they are.
+    """
     content = msgspec.to_builtins(data)
     kind = content.pop("type")
-    normal = {name: _normal(value) for name, value in content.items()}
+    normal = {
+        name: generalized(value) if name in _SAID else _folded(value)
+        for name, value in content.items()
+    }
     if isinstance(data, ContextPattern):
         normal["features"] = sorted(normal["features"])
     digest = hashlib.sha256(msgspec.json.encode([domain.lower(), normal], order="sorted"))
     return f"{kind}:{digest.hexdigest()}"
 
 
-def _normal(value: Any) -> Any:
+def _folded(value: Any) -> Any:
     if isinstance(value, str):
-        return generalized(value)
-    return [_normal(each) for each in value] if isinstance(value, list) else value
+        return " ".join(value.lower().split())
+    return [_folded(each) for each in value] if isinstance(value, list) else value
 
 
 def _took_ms(episode: Episode) -> float | None:

@@ -59,7 +59,7 @@ _STRUCTS: dict[Any, st.SearchStrategy[Any]] = {
 _SCALARS: dict[ColumnType, st.SearchStrategy[Any]] = {
     ColumnType.TEXT: texts(),
     ColumnType.INTEGER: st.integers(-(2**63), 2**63 - 1) | st.sampled_from(NUMBERS),
-    ColumnType.REAL: st.floats(allow_nan=False, allow_infinity=False),
+    ColumnType.REAL: st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0),
     ColumnType.BOOLEAN: st.booleans(),
     ColumnType.BYTES: st.binary(max_size=64),
     ColumnType.TIME: st.datetimes(timezones=st.just(UTC)).map(lambda t: t.replace(fold=0)),

@@ -29,7 +29,7 @@ from ...filters import (
     Or,
     Param,
 )
-from ...query import Count, Delete, Get, Query, Select, Update
+from ...query import Added, Count, Delete, Get, Query, Select, Update
 from ...schema import Column, Table
 from ..sql import Binder, binder
 from .codecs import NONE, encoder_of, is_record, plain_encoder, read_as, record
@@ -246,7 +246,8 @@ def _json_order(statement: Statement, part: JsonOrder) -> str:
 
 
 def _json_contains(statement: Statement, part: JsonContains) -> str:
-    have, want = _field(statement, part), statement.value(part.values, list)
+    have = _decoded(part) if part.key is None else _field(statement, part)
+    want = statement.value(part.values, list)
     return f"(array::is_empty({want}) OR (type::is_array({have}) AND {have} CONTAINSALL {want}))"
 
 
@@ -368,13 +369,20 @@ def _update(query: Update) -> Compiled:
     changes = []
     for name, value in query.changes:
         column = table.column(name)
-        changes.append(f"{quoted(name)} = {statement.values(column, value)}")
+        changes.append(_change(statement, column, value))
         if is_searched(table, column):
             stems = statement.bound(_absent(binder(value, stemmed)))
             changes.append(f"{quoted(words_of(name))} = {stems}")
     ids = f"(SELECT VALUE id FROM {statement.rows(query.filters)})"
     text = f"count(UPDATE {ids} SET {', '.join(changes)} RETURN VALUE 1)"
     return statement.finish(text, _same, writes=True)
+
+
+def _change(statement: Statement, column: Column, value: Any) -> str:
+    name = quoted(column.name)
+    if isinstance(value, Added):
+        return f"{name} = {name} + {statement.values(column, value.number)}"
+    return f"{name} = {statement.values(column, value)}"
 
 
 def is_searched(table: Table, column: Column) -> bool:

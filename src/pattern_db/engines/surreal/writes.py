@@ -263,7 +263,7 @@ def _newest(table: Table, column: Column, groups: str) -> str:
     newest = (
         f"SELECT VALUE {name} FROM {quoted(table.name)} WHERE {same} ORDER BY {name} DESC LIMIT 1"
     )
-    return f"{groups}.map(|$group| (({newest})[0] ?? -1))"
+    return f"{groups}.map(|$group| (({newest})[0] ?? {column.counted.first - 1}))"
 
 
 def _of_space(row: Any) -> tuple[str, ...]:
