@@ -2,6 +2,7 @@
 
 python benchmarks/plot.py peers OUT RESULTS.json
 python benchmarks/plot.py growth OUT RESULTS.json     # of benchmarks/growth.py
+python benchmarks/plot.py learning OUT RESULTS.json   # of pattern eval episodes FILE --json
 """
 
 from __future__ import annotations
@@ -85,15 +86,44 @@ def growth(measured: dict[str, Any]) -> plt.Figure:
     return figure
 
 
+def learning(measured: dict[str, Any]) -> plt.Figure:
+    """How often the next step is foreseen, by how much of the runs is stored."""
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    shares, ours, simple = zip(*measured["curve"], strict=True)
+    percents = [100 * share for share in shares]
+    axis.plot(percents, ours, "o-", color=OURS, label="next_step")
+    axis.plot(percents, simple, "o-", color=OTHERS, label="Markov-2")
+    for values, above in ((ours, True), (simple, False)):
+        for x, y in zip(percents, values, strict=True):
+            axis.annotate(
+                f"{y:.3f}",
+                (x, y),
+                (0, 8 if above else -16),
+                textcoords="offset points",
+                ha="center",
+            )
+    axis.set_xlabel("families stored, % of those of four folds")
+    axis.set_ylabel("next distinct tool foreseen, first guess")
+    axis.set_ylim(min(simple) - 0.06, max(ours) + 0.06)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="lower right")
+    axis.set_title(
+        f"{measured['runs']} runs of {measured['families']} families, "
+        f"{len(measured['seeds'])} seeds, five folds by family",
+        fontsize=10,
+    )
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=["peers", "growth"])
+    parser.add_argument("kind", choices=["peers", "growth", "learning"])
     parser.add_argument("out", type=Path, help="a picture: .svg or .png")
     parser.add_argument("source", type=Path, help="a file of results")
     arguments = parser.parse_args()
     mpl.rcParams["svg.hashsalt"] = "pattern-db"  # equal results draw equal files
     measured = json.loads(arguments.source.read_text("utf-8"))
-    figure = {"peers": peers, "growth": growth}[arguments.kind](measured)
+    figure = {"peers": peers, "growth": growth, "learning": learning}[arguments.kind](measured)
     metadata = {"Date": None} if arguments.out.suffix == ".svg" else None
     figure.savefig(arguments.out, metadata=metadata)
 

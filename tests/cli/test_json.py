@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.evaluation import collections
+from tests.evaluation.trajectories import trajectories
 from tests.rigs.turso import Server
 
 from .conftest import Pattern
@@ -97,11 +98,16 @@ def a_life(pattern: Pattern, turso_server: Server) -> Iterator[tuple[str, Any]]:
         yield run(f"episode {verb}")
     yield run("episode show", episode["id"])
     yield run("episode search", "login", "--domain", "web")
+    yield run("episode recall", "login", "--domain", "web")
+    yield run("episode plan", "login", "--domain", "web", "--among", "pytest")
+    yield run("episode on-error", "pytest", "1 failed", "--domain", "web")
     words, again = run("episode resume", point["id"])
     yield words, again
     yield run("episode abstain", again["episode"]["id"], "no key", "--signal", "403")
     yield run("episode archive", again["episode"]["id"])
     words, other = run("episode start", "Do it otherwise", *mine)
+    yield run("episode next", other["id"])
+    yield run("episode outlook", other["id"], "--finished")
     yield run("episode fail", other["id"], "no idea")
     yield run("episode delete", other["id"])
     words, patterns = run("learn list")
@@ -141,6 +147,8 @@ def a_life(pattern: Pattern, turso_server: Server) -> Iterator[tuple[str, Any]]:
         ("eval beir", collections.beir(Path("beir"))),
     ):
         yield run(words, measured, "--embeddings", "none", "--mode", "keyword")
+    told = ("--embeddings", "none", "--seeds", "0", "--quick")
+    yield run("eval episodes", trajectories(Path()), *told)
 
 
 def times(value: Any, name: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pattern_db.embeddings.indexing import Indexer
+from tests.evaluation.trajectories import trajectories
 
 from .conftest import Pattern
 from .test_json import LOCOMO
@@ -83,6 +84,54 @@ def test_an_evaluation_prints_recall_and_leaves_the_settings_database_alone(
     report = pattern(*line, "--json").json
     assert (report["ks"], report["overall"]["recall"]["2"]) == ([1, 2], 1.0)
     assert pattern("agent", "list", "--json").json == []
+
+
+def test_runs_are_imported_once_and_advise(mind: Path, pattern: Pattern) -> None:
+    file = str(trajectories(Path(), families=3))
+    first = pattern("import", "episodes", file).out
+    assert first.startswith(f"{file}: 9 episodes written (2 agents, ")
+    again = pattern("import", "episodes", file, "--json").json
+    assert (again[0]["written"], again[0]["present"]) == (0, 9)
+
+    recalled = pattern("episode", "recall", "book a flight to Rome", "--outcome", "success").out
+    assert "book a flight to" in recalled
+    planned = pattern("episode", "plan", "book a flight to Rome", "--domain", "travel").out
+    assert "book_flight" in planned
+    assert "drawn from 6 successful episodes" in planned
+    told = pattern("episode", "on-error", "find_user", "Error: no such user 9").out
+    assert "drawn from 3 errors" in told
+    nothing = pattern("episode", "recall", "anything", "--domain", "nowhere")
+    assert nothing.out == "(No episode has ended in the domain 'nowhere' yet.)\n"
+
+
+def test_a_malformed_run_is_named_with_its_line(mind: Path, pattern: Pattern) -> None:
+    Path("bad.jsonl").write_text('{"task": "x", "steps": 3, "reward": 1}\n')
+    ran = pattern("import", "episodes", "bad.jsonl")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("pattern: bad.jsonl, line 1: expected a list as `steps`")
+    assert ran.err.count("\n") == 1
+    chats = pattern("import", "jsonl", "bad.jsonl", "--domain", "web")
+    assert (chats.code, "--domain" in chats.err) == (1, True)
+
+
+def test_the_next_step_and_the_outlook_of_an_episode(mind: Path, pattern: Pattern) -> None:
+    pattern("import", "episodes", trajectories(Path(), families=3))
+    pattern("agent", "create", "Flux")
+    line = ("episode", "start", "book a flight to Oslo", "--domain", "travel", "--agent", "Flux")
+    id = pattern(*line, "--json").json["id"]
+    assert (
+        pattern("episode", "next", id, "--limit", "1").out.splitlines()[1].startswith("find_user")
+    )
+    goes_on = "(The run goes on; how it begins does not tell how it ends.)\n"
+    assert pattern("episode", "outlook", id).out == goes_on
+    assert pattern("episode", "outlook", id, "--finished").out.startswith("Succeeded with ")
+
+
+def test_an_evaluation_of_advice_prints_what_must_be_met(pattern: Pattern) -> None:
+    file = trajectories(Path())
+    out = pattern("eval", "episodes", file, "--embeddings", "none", "--seeds", "0", "--quick").out
+    assert out.startswith("Advice from past episodes, no model\n30 runs of 10 families;")
+    assert "M3 recalled runs, best overlap of three" in out
 
 
 def test_the_database_of_an_evaluation_can_be_kept(locomo: str, pattern: Pattern) -> None:

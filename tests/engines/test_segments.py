@@ -23,6 +23,7 @@ import pattern_db
 from pattern_db import Agent, PatternDB, QueryFailed
 from pattern_db.engines.sqlite.vectors import segments_folder
 from pattern_db.vectors import Scope, building, calibration, index
+from pattern_db.vectors import scope as scopes
 from pattern_db.vectors.building import Builder
 from pattern_db.vectors.locking import only_builder
 from pattern_db.vectors.segment import Segment, header_of, new_index, open_segment, quantized
@@ -243,7 +244,7 @@ async def test_what_another_handle_wrote_is_found(db: PatternDB, large: Agent, p
 async def test_a_filter_that_leaves_ten_gets_its_ten(
     db: PatternDB, large: Agent, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "MOST_COMPARED", 40)
+    monkeypatch.setattr(scopes, "MOST_COMPARED", 40)
     turns = [{"role": "system", "content": f"rare {n}"} for n in range(10)]
     rare = {m.id for m in await db.messages.append_many(large.id, turns)}
     await say(db, large.id, texts(100, "more"))
@@ -875,7 +876,7 @@ async def test_two_searches_at_once_do_not_take_a_row_twice(
     assert await wrong(db, path, flux.id) == []
     ((scope, _), held), *_ = index_of(db)._scopes.items()
     more = await say(db, flux.id, texts(5, "more"))
-    real, lock = index.pages, held._lock
+    real, lock = scopes.pages, held._lock
     waiting_or_done = threading.Event()
 
     def search(name: str) -> None:
@@ -902,10 +903,10 @@ async def test_two_searches_at_once_do_not_take_a_row_twice(
             yield page
 
     held._lock = Watched()
-    monkeypatch.setattr(index, "pages", pages)
+    monkeypatch.setattr(scopes, "pages", pages)
     search("first")
     second.join()
-    monkeypatch.setattr(index, "pages", real)
+    monkeypatch.setattr(scopes, "pages", real)
     held._lock = lock
     for id in more:
         await db.messages.purge(id)
@@ -943,18 +944,18 @@ async def test_what_is_held_of_many_scopes_is_bounded(
     for agent in agents:
         await say(db, agent.id, texts(50, agent.id))
     held_of_one = 64 * DIMENSIONS * 4
-    monkeypatch.setattr(index, "HELD_BYTES", 4 * held_of_one)
+    monkeypatch.setattr(scopes, "HELD_BYTES", 4 * held_of_one)
     for agent in [*agents, *agents]:
         assert await wrong(db, path, agent.id) == []
         held = [scope.held_bytes for scope in index_of(db)._scopes.values()]
-        assert sum(held) <= index.HELD_BYTES
+        assert sum(held) <= scopes.HELD_BYTES
         assert sum(map(bool, held)) <= 4
 
 
 async def test_a_tail_too_long_to_hold_is_read_until_there_is_a_segment(
     path: str, gate: Callable[[str], Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "HELD_BYTES", 2 * LARGE * 2 * DIMENSIONS * 4)
+    monkeypatch.setattr(scopes, "HELD_BYTES", 2 * LARGE * 2 * DIMENSIONS * 4)
     async with opened(path) as db:
         agent = await db.agents.create(name="Flux")
         adding = gate("_add")
@@ -980,7 +981,7 @@ async def test_a_long_tail_that_goes_again_leaves_nothing_to_build(
     monkeypatch: pytest.MonkeyPatch,
     gate: Callable[[str], Gate],
 ) -> None:
-    monkeypatch.setattr(index, "HELD_BYTES", 2 * LARGE * 2 * DIMENSIONS * 4)
+    monkeypatch.setattr(scopes, "HELD_BYTES", 2 * LARGE * 2 * DIMENSIONS * 4)
     ids = await say(db, large.id, texts(LARGE * 3, "more"))
     monkeypatch.setattr(index_of(db), "_build_aside", lambda _index: None)
     assert await wrong(db, path, large.id) == []
@@ -999,7 +1000,7 @@ async def test_a_long_tail_that_goes_again_leaves_nothing_to_build(
 async def test_vectors_so_wide_that_few_can_be_held_get_a_segment_sooner(
     db: PatternDB, flux: Agent, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "HELD_BYTES", LARGE * DIMENSIONS * 4)
+    monkeypatch.setattr(scopes, "HELD_BYTES", LARGE * DIMENSIONS * 4)
     await say(db, flux.id, texts(LARGE - 10))
     assert await wrong(db, path, flux.id) == []
     await built(db)

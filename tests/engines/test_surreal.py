@@ -388,6 +388,20 @@ async def test_a_server_that_is_not_there_is_one_sentence(scheme: str) -> None:
         await SurrealStore.connect(Options(url=f"{scheme}://127.0.0.1:1"))
 
 
+async def test_something_else_that_answers_is_one_sentence() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for url in (f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"):
+            with pytest.raises((ConnectionFailed, QueryFailed), match=r"database\.url"):
+                await SurrealStore.connect(Options(url=url))
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Iterator[tuple[Path, Bridge]]:
     """A certificate for ``localhost`` that nobody trusts, and a server that has it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pattern_db.episodes.errors import Incident, remedies
@@ -43,6 +43,7 @@ def longest_common(a: list[str], b: list[str]) -> int:
     return best[-1][-1]
 
 
+@settings(deadline=None)
 @given(PATHS, PATHS)
 def test_overlap_is_twice_the_longest_common_subsequence_over_both_lengths(
     a: list[str], b: list[str]
@@ -106,6 +107,7 @@ def test_of_no_runs_nothing_is_said() -> None:
     assert ranked("", run("1")) == []
 
 
+@settings(deadline=None)
 @given(st.lists(PATHS, max_size=6), PATHS)
 def test_whatever_the_runs_chances_are_chances(paths: list[list[str]], before: list[str]) -> None:
     found = ranked("".join(before), *(run(str(n), "".join(p)) for n, p in enumerate(paths)))
@@ -174,6 +176,7 @@ def test_a_plan_is_about_the_tools_that_are_asked_for() -> None:
     assert planned(run("1", "abc"), among={"c", "d"}) == {"c"}
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from("abc")), st.sets(st.sampled_from("abc")))
 def test_f1_is_the_harmonic_mean(a: set[str], b: set[str]) -> None:
     common = len(a & b)
@@ -199,6 +202,7 @@ def test_a_run_like_those_that_succeeded_probably_did() -> None:
     assert {place < 6 for place in unlikely.against} == {False}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(PATHS, st.booleans()), min_size=1, max_size=8), PATHS)
 def test_whatever_the_runs_an_outlook_is_a_probability(
     told: list[tuple[list[str], bool]], tools: list[str]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pattern_db
 from pattern_db import AlreadyExists
-from pattern_db.vectors import index, segment
+from pattern_db.vectors import index, scope, segment
 from pattern_db.vectors.building import Builder
 
 from .segments import DIMENSIONS, Spread, files, index_of, make_small, say, texts
@@ -28,7 +28,7 @@ STEPS = (
     (segment, "_checksum", "half written"),
     (os, "replace", "renaming"),
     (index, "open_segment", "reading"),
-    (index._ScopeIndex, "adopt", "adopting"),
+    (scope.ScopeIndex, "adopt", "adopting"),
 )
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import pattern_db
 from pattern_db import PatternDB
 from pattern_db.filters import Comparison
-from pattern_db.vectors import index
+from pattern_db.vectors import scope
 
 from .segments import Hits, Spread, best, built, make_small, nearest, same, vector_of
 
@@ -41,7 +41,7 @@ class SegmentMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         make_small(self.patch.setattr)
         for name, value in (("EXACT_ROWS", 12), ("MOST_COMPARED", 40), ("HELD_BYTES", 4096)):
-            self.patch.setattr(index, name, value)
+            self.patch.setattr(scope, name, value)
         self.folder = tempfile.TemporaryDirectory()
         self.path = str(Path(self.folder.name) / "mind.db")
         self.loop = asyncio.Runner()

@@ -18,7 +18,7 @@ from pattern_db.embeddings import Matrix, Vector
 from pattern_db.engines.sqlite.vectors import segments_folder
 from pattern_db.models import Message
 from pattern_db.schema import table_of
-from pattern_db.vectors import VectorIndex, building, calibration, index
+from pattern_db.vectors import VectorIndex, building, calibration, index, scope
 
 from .soundness import read
 
@@ -34,7 +34,7 @@ Hits = list[tuple[str, float]]
 def make_small(change: Callable[[Any, str, Any], None] = setattr) -> None:
     """Make scopes of a few rows large. Their segments are searched whole: a graph of so few
     dimensions does not reach every row, which is not a loss."""
-    change(index, "EXACT_ROWS", LARGE)
+    change(scope, "EXACT_ROWS", LARGE)
     change(index, "_PAUSE_S", 0.0)
     change(index, "_PAUSE_AFTER_FAILURE_S", 0.0)
     change(building, "_ADD_ROWS", 16)

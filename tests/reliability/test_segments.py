@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 import pattern_db
 from pattern_db.engines.sqlite.vectors import segments_folder
-from pattern_db.vectors import index
+from pattern_db.vectors import scope
 from tests.rigs.ackpipe import kills
 
 from .segment_builder import AGENT, STEPS
@@ -156,7 +156,7 @@ async def test_handles_with_little_memory_stay_right(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tails are given up during searches of them, and too long to be held."""
-    monkeypatch.setattr(index, "HELD_BYTES", 2 * LARGE * 8 * 4)
+    monkeypatch.setattr(scope, "HELD_BYTES", 2 * LARGE * 8 * 4)
     async with pattern_db.open(path, embeddings=Spread(), readers=4) as db:
         agents = [(await db.agents.create(name=f"{n}")).id for n in range(6)]
         for round in range(6):

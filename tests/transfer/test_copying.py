@@ -36,7 +36,7 @@ from tests.reliability.tiny import TinyEmbeddings
 
 from .constellation import ask, fill
 
-ENGINES = ("sqlite", "postgres", "surreal")
+ENGINES = ("sqlite", "postgres", "surreal", "turso")
 Place = Callable[[str], str]
 
 
@@ -50,6 +50,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             return str(tmp_path / f"{next(numbers)}.db")
         if engine == "surreal":
             return f"surrealkv://{tmp_path}/{next(numbers)}"
+        if engine == "turso":
+            return f"turso://{tmp_path}/{next(numbers)}.db"
         url: str = request.getfixturevalue("postgres_server").database()
         request.addfinalizer(lambda: request.getfixturevalue("postgres_server").drop(url))
         return url

@@ -72,7 +72,7 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
     model = status.embedding_model
     return [
         ("database", _place(status)),
-        ("namespace", storage.get("schema")),
+        ("namespace", storage.get("schema") or storage.get("namespace")),
         ("id", status.database_id),
         ("engine", f"{capabilities.engine} {capabilities.version}"),
         ("durable", "yes" if capabilities.durable else "no, a power cut may lose the last writes"),
@@ -87,6 +87,7 @@ def _status_facts(status: Status) -> list[tuple[str, object]]:
             f"{status.queued_embeddings:,}" if status.queued_embeddings else None,
         ),
         ("experimental", ", ".join(capabilities.experimental) or None),
+        ("server", storage.get("server")),
         *((name.replace("_", " "), _shown(name, storage.get(name))) for name in _OF_SYNC),
         ("size", output.size(storage["bytes"]) if "bytes" in storage else None),
         ("unused", output.size(storage["free_bytes"]) if storage.get("free_bytes") else None),

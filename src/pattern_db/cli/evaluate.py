@@ -131,6 +131,7 @@ async def episodes(
     *,
     seeds: Annotated[Numbers, Parameter(show_default="0,1,2")] = (0, 1, 2),
     quick: bool = False,
+    db: Annotated[str | None, Parameter(metavar="DIR", group=EVERYWHERE)] = None,
     embeddings: Annotated[str, Parameter(metavar="NAME", group=EVERYWHERE)] = "local",
     options: Output = PLAIN,
 ) -> None:
@@ -144,6 +145,8 @@ async def episodes(
         How the families are divided into folds, once for each.
     quick
         Leave out what is repeated on shuffled runs, where nothing may be foreseen.
+    db
+        The folder for the databases of the folds, which are removed; else where temporary files go.
     embeddings
         The embedding provider, such as local, none or openai.
     """
@@ -151,7 +154,12 @@ async def episodes(
 
     with progress.bars_of_steps() as update:
         report = await evaluate_episodes(
-            files, seeds=seeds, guards=not quick, embeddings=embeddings, progress=update
+            files,
+            seeds=seeds,
+            guards=not quick,
+            embeddings=embeddings,
+            folder=db,
+            progress=update,
         )
     _print(options, report, render_episodes)
 

@@ -389,9 +389,13 @@ class Fold:
 
 
 @asynccontextmanager
-async def empty_database(provider: EmbeddingProvider | None) -> AsyncIterator[PatternDB]:
+async def empty_database(
+    provider: EmbeddingProvider | None, inside: str | None = None
+) -> AsyncIterator[PatternDB]:
     """A database for one fold, gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="pattern-eval-") as folder:
+    if inside is not None:
+        Path(inside).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+    with tempfile.TemporaryDirectory(prefix="pattern-eval-", dir=inside) as folder:
         path = Path(folder) / "fold.db"
         async with pattern_db.open(path, embeddings=provider or "none", durability="relaxed") as db:
             yield db

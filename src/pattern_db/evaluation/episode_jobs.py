@@ -39,6 +39,7 @@ class Shared(msgspec.Struct):
     changing: dict[str, frozenset[str]]
     model_id: str | None
     vectors: Mapping[str, Vector]
+    folder: str | None = None
 
     @property
     def provider(self) -> KnownVectors | None:
@@ -142,7 +143,7 @@ async def run_job(shared: Shared, job: Job) -> Asked:
     trials = _CHANGES[job.change](shared.trials, job.seed) if job.change else shared.trials
     asked = Asked.nothing()
     stored, queries = folds(trials, job.seed)[job.number]
-    async with empty_database(shared.provider) as db:
+    async with empty_database(shared.provider, shared.folder) as db:
         fold = Fold(db, trials, shared.changing, seed=job.seed, number=job.number)
         await fold.run(stored, queries, asked, job.wanted)
     return asked

@@ -77,11 +77,13 @@ async def evaluate_episodes(
     seeds: Sequence[int] = SEEDS,
     guards: bool = True,
     embeddings: str | EmbeddingProvider = "local",
+    folder: FilePath | None = None,
     progress: Progress | None = None,
 ) -> EpisodesReport:
     """Measure advice on files of runs that say how they went and whom they were for.
 
-    Forms are those that ``import_episodes`` knows. Every fold has a temporary database of its own.
+    Forms are those that ``import_episodes`` knows. Every fold has a temporary database of its own,
+    in ``folder`` or else where temporary files go.
     ``guards=False`` leaves out what is repeated on shuffled runs. ``progress`` hears ("ask", done,
     total). Raises ``ImportFailed`` for a file that cannot be measured, ``InvalidValue``,
     ``EmbeddingFailed``.
@@ -95,6 +97,7 @@ async def evaluate_episodes(
     sources = [Source(Path(path)) for path in listed]
     trials = await asyncio.to_thread(read_trials, sources)
     shared = await _shared(sources, trials, embeddings)
+    shared.folder = None if folder is None else os.fspath(folder)
     jobs = [Job(seed, n, Wanted()) for seed in seeds for n in range(FOLDS)]
     further = _guard_jobs(seeds) if guards else {}
     asked = await _ask(shared, jobs, further, progress)
@@ -195,9 +198,9 @@ def _judged(
         ),
         Guard(
             "G1",
-            "runs with the nearest of the texts of others are as good as any, ± .02",
+            "the nearest of the texts of others serve as any run does, ± .02",
             abs(words - chance) <= 0.02,
-            f"{words:.3f} against {chance:.3f} (recall {recalled:.3f}, on real texts {really:.3f})",
+            f"{words:.3f} against {chance:.3f} (recall: {recalled:.3f}, real {really:.3f})",
         ),
         Guard(
             "G2",
@@ -214,7 +217,7 @@ def _judged(
 async def _silence(shared: Shared) -> Guard:
     """G3: an empty database gives no advice, and says why."""
     trial = shared.trials[0]
-    async with empty_database(shared.provider) as db:
+    async with empty_database(shared.provider, shared.folder) as db:
         agent = await db.agents.create(name=trial.agent)
         episode = await db.episodes.start(agent.id, task=trial.task, domain=trial.domain)
         answers: list[Answer[Any]] = [

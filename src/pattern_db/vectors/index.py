@@ -15,49 +15,27 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from ..embeddings.provider import Vector
+from . import scope as scopes
 from .building import Builder, Stopped
-from .calibration import SLACK
-from .exact import ExactIndex
 from .locking import Alone, dismiss_builder, only_builder
+from .scope import Found, ScopeIndex, exact_rows
 from .segment import Header, Segment, header_of, open_segment
-from .source import Accepted, Row, Scope, Source, best_items, pages, scored
+from .source import Accepted, Scope, Source
 
 log = logging.getLogger("pattern_db.vectors")
 
-EXACT_ROWS = 20_000
-"""Scopes of fewer rows than this are searched exactly."""
-TAIL_SHARE = 0.25
-"""A tail of more than this share of its segment goes into a new one."""
-HELD_BYTES = 256 << 20
-"""What the vectors held in memory may take, of all scopes; half of it for one."""
-MOST_COMPARED = 4096
-"""More rows than this are not asked of a segment: few meet the condition then, and those few are
-searched exactly."""
 PUBLISHED_GROWTH = 1.5
 """While a large segment is made it is used whenever it has grown so much."""
-DEAD_SHARE = 0.25
-"""A segment of which more than this was removed is made anew."""
 _PAUSE_S, _PAUSE_AFTER_FAILURE_S = 5.0, 60.0
 
-Found = list[tuple[str, float]]
 Tell = Callable[[int], None]
 Connect = Callable[[], AbstractContextManager[Source]]
-
-
-def exact_rows(dimensions: int) -> int:
-    """A scope of this many rows or more is worth a segment."""
-    return min(EXACT_ROWS, _most_held(dimensions) // 2)
-
-
-def _most_held(dimensions: int) -> int:
-    """How many rows of a scope may be held in memory."""
-    return HELD_BYTES // 2 // (4 * dimensions)
 
 
 def _untold(_rows: int) -> None:
@@ -73,7 +51,7 @@ class VectorIndex:
     def __init__(self, connect: Connect, folder: Path | None):
         self._connect = connect
         self._folder = folder
-        self._scopes: OrderedDict[tuple[Scope, int], _ScopeIndex] = OrderedDict()
+        self._scopes: OrderedDict[tuple[Scope, int], ScopeIndex] = OrderedDict()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._one_build = threading.Lock()
@@ -177,7 +155,7 @@ class VectorIndex:
 
     # the scopes
 
-    def _scope(self, scope: Scope, source: Source, dimensions: int) -> _ScopeIndex:
+    def _scope(self, scope: Scope, source: Source, dimensions: int) -> ScopeIndex:
         with self._lock:
             index = self._scopes.get((scope, dimensions))
             if index is not None:
@@ -187,7 +165,7 @@ class VectorIndex:
         if self._folder is not None:
             segment = open_segment(self._path(scope), source, scope, dimensions)
         with self._lock:
-            made = _ScopeIndex(scope, dimensions, segment)
+            made = ScopeIndex(scope, dimensions, segment)
             return self._scopes.setdefault((scope, dimensions), made)
 
     def _path(self, scope: Scope) -> Path:
@@ -195,12 +173,12 @@ class VectorIndex:
         agent = blake2b(scope.agent_id.encode(), digest_size=12).hexdigest()
         return self._folder / f"{scope.space}-{scope.kind}-{agent}.segment"
 
-    def _trim(self, newest: _ScopeIndex) -> None:
+    def _trim(self, newest: ScopeIndex) -> None:
         """Keep what is held within bounds, giving up the scopes that were searched longest ago."""
         with self._lock:
             held = sum(index.held_bytes for index in self._scopes.values())
             for index in self._scopes.values():
-                if held <= HELD_BYTES:
+                if held <= scopes.HELD_BYTES:
                     break
                 if index is not newest:
                     held -= index.held_bytes
@@ -208,7 +186,7 @@ class VectorIndex:
 
     # building
 
-    def _build_aside(self, index: _ScopeIndex) -> None:
+    def _build_aside(self, index: ScopeIndex) -> None:
         with self._lock:
             busy = self._building is not None and self._building.is_alive()
             if self._closing.is_set() or busy or time.monotonic() < index.build_after:
@@ -218,7 +196,7 @@ class VectorIndex:
             )
             self._building.start()
 
-    def _build_quietly(self, index: _ScopeIndex) -> None:
+    def _build_quietly(self, index: ScopeIndex) -> None:
         _be_nice()
         index.build_after = time.monotonic() + _PAUSE_S
         try:
@@ -237,7 +215,7 @@ class VectorIndex:
             log.warning("a vector segment could not be made; it is tried again later: %s", failure)
 
     def _build(
-        self, index: _ScopeIndex, source: Source, tell: Tell = _untold, *, forced: bool = False
+        self, index: ScopeIndex, source: Source, tell: Tell = _untold, *, forced: bool = False
     ) -> None:
         if self._folder is None:
             self._grow(index, source, tell, lambda: True, forced=forced)
@@ -249,7 +227,7 @@ class VectorIndex:
                 _remove_leftovers(self._folder)
                 self._grow(index, source, tell, alone, forced=forced)
 
-    def _adopt_file(self, index: _ScopeIndex, source: Source) -> None:
+    def _adopt_file(self, index: ScopeIndex, source: Source) -> None:
         """Use a newer segment that another process made."""
         path, mine = self._path(index.scope), index.segment
         theirs = header_of(path)
@@ -260,7 +238,7 @@ class VectorIndex:
             index.adopt(found)
 
     def _grow(
-        self, index: _ScopeIndex, source: Source, tell: Tell, alone: Alone, *, forced: bool
+        self, index: ScopeIndex, source: Source, tell: Tell, alone: Alone, *, forced: bool
     ) -> None:
         """Add the rows that are in no segment yet; one of too many removed rows is made anew."""
 
@@ -295,7 +273,7 @@ class VectorIndex:
         return self._folder is not None and header_of(self._path(scope)) != segment.header
 
     def _publish(
-        self, builder: Builder, index: _ScopeIndex, source: Source, stopped: Stopped, alone: Alone
+        self, builder: Builder, index: ScopeIndex, source: Source, stopped: Stopped, alone: Alone
     ) -> None:
         """Use what was built so far from now on."""
         segment = builder.finish(stopped, copy=self._folder is None)
@@ -319,7 +297,7 @@ class VectorIndex:
             raise OSError("what was written cannot be read again")
         return found
 
-    def _drop(self, index: _ScopeIndex) -> None:
+    def _drop(self, index: ScopeIndex) -> None:
         """Search a scope that has become small exactly."""
         if self._folder is not None:
             self._path(index.scope).unlink(missing_ok=True)
@@ -351,174 +329,7 @@ def _is_newer(theirs: Header, mine: Header) -> bool:
 def _is_worn(segment: Segment, source: Source) -> bool:
     """Whether too much of a segment was removed since it was made."""
     alive = source.count(segment.header.scope, segment.header.last_row)
-    return alive < (1 - DEAD_SHARE) * len(segment)
-
-
-class _ScopeIndex:
-    """One scope: its segment, if it has one, and its tail."""
-
-    def __init__(self, scope: Scope, dimensions: int, segment: Segment | None):
-        self.scope = scope
-        self.dimensions = dimensions
-        self.segment = segment
-        self.build_after = 0.0
-        self._lock = threading.Lock()
-        self._tail = self._new_tail()
-        self._too_long = False
-        self._worn = False
-
-    @property
-    def covered(self) -> int:
-        """The last row that is known to be in the segment."""
-        return self.segment.covered if self.segment is not None else 0
-
-    @property
-    def held_bytes(self) -> int:
-        """What the tail takes in memory."""
-        return self._tail.held_bytes
-
-    @property
-    def wants_segment(self) -> bool:
-        """Whether the tail has grown too long, or the segment holds too much that is gone."""
-        size = len(self.segment) if self.segment is not None else 0
-        longest = max(exact_rows(self.dimensions), TAIL_SHARE * size)
-        longest = min(longest, _most_held(self.dimensions) // 2)
-        return self._too_long or self._worn or len(self._tail) > longest
-
-    def has_more(self, source: Source, *, forced: bool) -> bool:
-        """Whether rows have to be added to the segment, which is not worn as it turned out."""
-        self._worn = False
-        if not source.rows(self.scope, self.covered, 1):
-            self.release()
-            return False
-        return forced or self.wants_segment
-
-    def adopt(self, segment: Segment | None) -> None:
-        """Use another segment, or none, from now on."""
-        with self._lock:
-            self.segment = segment
-            self._reset()
-
-    def release(self) -> None:
-        """Give back the memory of the tail, unless it is in use; the next search reads it again."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._reset()
-            finally:
-                self._lock.release()
-
-    def _reset(self) -> None:
-        self._tail = self._new_tail()
-        self._too_long = self._worn = False
-
-    def _new_tail(self) -> ExactIndex:
-        return ExactIndex(self.dimensions, after=self.covered)
-
-    def search(
-        self,
-        source: Source,
-        vector: Vector,
-        limit: int,
-        accepted: Accepted | None,
-        exclude: Sequence[str],
-        *,
-        keep: bool,
-    ) -> Found:
-        """See ``VectorIndex.search``."""
-        passes = _Passing(accepted, exclude)
-        with self._lock:
-            tail = self._caught_up(source, keep=keep)
-            parts = [
-                passes.nearest(lambda wanted: self._confirmed(source, vector, wanted), limit),
-                passes.nearest(lambda wanted: tail.nearest(vector, wanted), limit)
-                if tail is not None
-                else passes.read(source, self.scope, self.covered, vector, limit),
-            ]
-        if any(part is None for part in parts):
-            return passes.read(source, self.scope, 0, vector, limit)
-        return best_items([hit for part in reversed(parts) for hit in part or ()], limit)
-
-    def scores(
-        self, source: Source, vector: Vector, items: Sequence[str], *, keep: bool
-    ) -> dict[str, float]:
-        """See ``VectorIndex.scores``."""
-        with self._lock:
-            tail = self._caught_up(source, keep=keep) if self.segment is None else None
-            if tail is not None:
-                return tail.scores(vector, items)
-        rows = source.rows_of(self.scope, items)
-        return dict(best_items(scored(rows, vector), len(items)))
-
-    def _confirmed(self, source: Source, vector: Vector, wanted: int) -> tuple[Found, bool]:
-        """The nearest of the segment that are still there, and whether that is all it has.
-
-        A graph may not reach all it holds: nothing but having seen every row proves that.
-        """
-        if self.segment is None:
-            return [], True
-        numbers = self.segment.nearest(vector, wanted + SLACK)
-        rows = source.rows_numbered(self.scope, numbers)
-        self._worn = len(rows) < (1 - DEAD_SHARE) * len(numbers)
-        return scored(rows, vector), len(numbers) >= len(self.segment)
-
-    def _caught_up(self, source: Source, *, keep: bool) -> ExactIndex | None:
-        """The tail as the source shows it; ``None`` if it is too long to hold."""
-        if self._too_long:
-            return None
-        tail = self._tail if keep else self._new_tail()
-        if tail.last_removal is None:
-            tail.last_removal = source.last_removal()
-        removed = source.removals(tail.last_removal)
-        for page in pages(source, self.scope, tail.last_row):
-            if tail.held_rows + len(page) > _most_held(self.dimensions):
-                if keep:
-                    self._too_long, self._tail = True, self._new_tail()
-                return None
-            tail.add(page)
-        if removed:
-            tail.remove(number for _, number in removed)
-            tail.last_removal = removed[-1][0]
-        return tail
-
-
-class _Passing:
-    """What a search may find: what meets the condition and is not excluded."""
-
-    def __init__(self, accepted: Accepted | None, exclude: Sequence[str]):
-        self._accepted = accepted
-        self._hidden = frozenset(exclude)
-
-    def nearest(self, part: Callable[[int], tuple[Found, bool]], limit: int) -> Found | None:
-        """The nearest of a part that pass; ``None`` if that would need too many of it."""
-        wanted = limit + len(self._hidden)
-        while True:
-            found, exhausted = part(wanted)
-            passing = best_items(self._kept(found), limit)
-            if exhausted or len(passing) >= limit:
-                return passing
-            if wanted > MOST_COMPARED:
-                return None
-            wanted *= 4
-
-    def _kept(self, found: Found) -> Found:
-        kept = [hit for hit in found if hit[0] not in self._hidden]
-        if self._accepted is None:
-            return kept
-        among = self._accepted.among([item for item, _ in kept])
-        return [hit for hit in kept if hit[0] in among]
-
-    def read(self, source: Source, scope: Scope, after: int, vector: Vector, limit: int) -> Found:
-        """The nearest of all rows after a number, read from the database."""
-        best: Found = []
-        for page in self._pages(source, scope, after):
-            kept = [row for row in page if row[1] not in self._hidden]
-            best = best_items([*scored(kept, vector), *best], limit)
-        return best
-
-    def _pages(self, source: Source, scope: Scope, after: int) -> Iterator[list[Row]]:
-        if self._accepted is None:
-            return pages(source, scope, after)
-        return self._accepted.pages(after)
+    return alive < (1 - scopes.DEAD_SHARE) * len(segment)
 
 
 def _be_nice() -> None:

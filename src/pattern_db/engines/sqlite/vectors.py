@@ -17,7 +17,7 @@ from ...filters import And, Comparison, Filter, In, Param
 from ...models import Embedding
 from ...schema import Table, table_of
 from ...vectors import Accepted, Row, Scope, VectorIndex
-from ...vectors.index import exact_rows
+from ...vectors.scope import exact_rows
 from ...vectors.source import PAGE_ROWS, best_items, scored
 from ..base import Progress
 from ..embedded.writer import Run

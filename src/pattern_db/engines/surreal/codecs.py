@@ -13,7 +13,7 @@ from typing import Any
 import cbor2
 
 from ...clock import to_micros
-from ...errors import InvalidValue
+from ...errors import InvalidValue, QueryFailed
 from ...schema import Column, ColumnType, Table
 from ..sql import Decoder, decoder_of, encode_json
 
@@ -36,8 +36,13 @@ def encode(message: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """A message from the engine; a record's id is read as its key."""
-    return cbor2.loads(data, tag_hook=_read)
+    """A message from the engine; a record's id is read as its key. Raises ``QueryFailed``."""
+    try:
+        return cbor2.loads(data, tag_hook=_read)
+    except (ValueError, cbor2.CBORError) as error:
+        raise QueryFailed(
+            "What answers does not speak SurrealDB's RPC; check database.url."
+        ) from error
 
 
 def _read(tag: cbor2.CBORTag, _immutable: bool) -> Any:

@@ -369,17 +369,20 @@ def _update(query: Update) -> Compiled:
     changes = []
     for name, value in query.changes:
         column = table.column(name)
-        if isinstance(value, Added):
-            more = statement.values(column, value.number)
-            changes.append(f"{quoted(name)} = {quoted(name)} + {more}")
-            continue
-        changes.append(f"{quoted(name)} = {statement.values(column, value)}")
+        changes.append(_change(statement, column, value))
         if is_searched(table, column):
             stems = statement.bound(_absent(binder(value, stemmed)))
             changes.append(f"{quoted(words_of(name))} = {stems}")
     ids = f"(SELECT VALUE id FROM {statement.rows(query.filters)})"
     text = f"count(UPDATE {ids} SET {', '.join(changes)} RETURN VALUE 1)"
     return statement.finish(text, _same, writes=True)
+
+
+def _change(statement: Statement, column: Column, value: Any) -> str:
+    name = quoted(column.name)
+    if isinstance(value, Added):
+        return f"{name} = {name} + {statement.values(column, value.number)}"
+    return f"{name} = {statement.values(column, value)}"
 
 
 def is_searched(table: Table, column: Column) -> bool:

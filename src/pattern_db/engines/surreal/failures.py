@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import cbor2
 import msgspec
 
 from ...errors import (
@@ -74,6 +75,11 @@ _SENTENCES: list[tuple[str, type[PatternError], str]] = [
     ("orrupt", DatabaseCorrupt, "The database is damaged; restore it from a backup."),
     ("checksum", DatabaseCorrupt, "The database is damaged; restore it from a backup."),
     (
+        "ON DELETE REJECT",
+        QueryFailed,
+        "The write breaks a rule of the schema; nothing was kept.",
+    ),
+    (
         "timeout",
         QueryFailed,
         "The statement took too long and was stopped; narrow it, or raise the server's timeout.",
@@ -95,7 +101,7 @@ def translated(error: BaseException) -> PatternError:
         return error
     if isinstance(error, SurrealError):
         return _answered(error)
-    if isinstance(error, UnicodeEncodeError):
+    if isinstance(error, UnicodeEncodeError) or isinstance(error.__cause__, UnicodeEncodeError):
         return InvalidValue("text", "it holds half a surrogate pair, which is not text.")
     if isinstance(error, OverflowError):
         return InvalidValue("number", "it does not fit into 64 bits.")
@@ -175,6 +181,7 @@ def driver_errors() -> Iterator[None]:
         TypeError,
         ValueError,
         OSError,
+        cbor2.CBORError,
     ) as error:
         raise translated(error) from error
     except RuntimeError as error:

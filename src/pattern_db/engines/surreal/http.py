@@ -85,12 +85,7 @@ class Http:
             raise QueryFailed(
                 f"The server answered with HTTP status {response.status}; check database.url."
             )
-        try:
-            return result(decode(data))
-        except ValueError as error:
-            raise QueryFailed(
-                "What answers at database.url does not speak SurrealDB's RPC; check the address."
-            ) from error
+        return result(decode(data))
 
     def _usable(self) -> HTTPConnection | None:
         """A connection that still lives: one that has something to read was closed meanwhile, and

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
+from ...errors import QueryFailed
 from .codecs import decode
 from .failures import LOST, ConnectionLost, SurrealError, Unreachable
 from .links import OPEN_TIMEOUT_S, UNREACHABLE, Login, refused, request, result, too_slow
@@ -101,7 +102,7 @@ class WebSocket:
                 waiting = self._waiting.get(str(answer.get("id")))
                 if waiting is not None and not waiting.done():
                     waiting.set_result(answer)
-        except (OSError, WebSocketException, ValueError):
+        except (OSError, WebSocketException, QueryFailed):
             socket.transport.abort()
         finally:
             if self._socket is socket:

@@ -259,11 +259,11 @@ def _is_shown(item: Table | None) -> str:
 def _newest(table: Table, column: Column, groups: str) -> str:
     assert column.counted is not None
     same = " AND ".join(f"{quoted(n)} = $group[{i}]" for i, n in enumerate(column.counted.within))
-    name, before = quoted(column.name), column.counted.first - 1
+    name = quoted(column.name)
     newest = (
         f"SELECT VALUE {name} FROM {quoted(table.name)} WHERE {same} ORDER BY {name} DESC LIMIT 1"
     )
-    return f"{groups}.map(|$group| (({newest})[0] ?? {before}))"
+    return f"{groups}.map(|$group| (({newest})[0] ?? {column.counted.first - 1}))"
 
 
 def _of_space(row: Any) -> tuple[str, ...]:
