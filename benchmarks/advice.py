@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/advice.py FILE [--seeds 0,1,2] [--out RESULTS.json]
 
-On the functions of ``pattern_db.episodes`` alone, with all runs of the domain in the store, so that a
-variant takes seconds; `pattern eval episodes` measures the same through the public API.
+On the functions of ``pattern_db.episodes`` alone, with all runs of the domain in the store, so that
+a variant takes seconds; `pattern eval episodes` measures the same through the public API.
 """
 
 from __future__ import annotations
