@@ -38,11 +38,11 @@ from pattern_db.query import Insert
 from pattern_db.repositories.episodes import _APPEND
 from pattern_db.schema import table_of
 
-SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
+SIZES = (1_000, 10_000, 100_000)
 STEPS, DOMAINS, AGENTS = 10, 20, 10
 RECORDED = 3_000
 BATCH = 1_000
-ROUNDS = 200
+ROUNDS = 100
 COPIED = {
     Episode: "id",
     Step: "episode_id",

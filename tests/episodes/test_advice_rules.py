@@ -14,7 +14,7 @@ from pattern_db.episodes.next_step import Next, rank_next
 from pattern_db.episodes.outlook import estimate
 from pattern_db.episodes.planning import f1, plan_tools
 from pattern_db.episodes.recall import consensus
-from pattern_db.episodes.runs import Likeness, Run, overlap, path_of
+from pattern_db.episodes.runs import Likeness, Run, overlap, overlaps, path_of
 from pattern_db.models import OutcomeKind
 
 WELL, BADLY = OutcomeKind.SUCCESS, OutcomeKind.FAILURE
@@ -54,7 +54,7 @@ def test_overlap_is_twice_the_longest_common_subsequence_over_both_lengths(
 
 
 def test_repetitions_in_a_row_count_once() -> None:
-    assert path_of("aabbba") == ("a", "b", "a")
+    assert path_of(tuple("aabbba")) == ("a", "b", "a")
 
 
 def test_tasks_are_alike_by_words_and_by_vectors_where_both_have_one() -> None:
@@ -249,3 +249,11 @@ def test_another_domain_says_less() -> None:
 
 def test_of_no_errors_nothing_is_said() -> None:
     assert remedies("d", "t", "x", []) == []
+
+
+_PATHS = st.lists(st.lists(st.sampled_from("abcdef"), max_size=70), min_size=1, max_size=5)
+
+
+@given(_PATHS, _PATHS)
+def test_all_pairs_of_paths_overlap_as_each_pair_does(some: list, others: list) -> None:
+    assert overlaps(some, others).tolist() == [[overlap(a, b) for b in others] for a in some]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .runs import Floats, Run, nearness, overlap, path_of
+from .runs import Floats, Run, nearness, overlaps, path_of
 
 REFERENCES = 60
 CANDIDATES = 30
@@ -39,9 +39,9 @@ def consensus(
     weights = _weights(runs, likeness, order[:REFERENCES])
     references = np.flatnonzero(weights)
     paths = [path_of(run.tools) for run in runs]
-    overlaps = np.array([[overlap(paths[c], paths[r]) for r in references] for c in candidates])
-    agreement = overlaps @ weights[references]
-    chosen = _cover(overlaps, weights[references], limit)
+    shared = overlaps([paths[c] for c in candidates], [paths[r] for r in references])
+    agreement = shared @ weights[references]
+    chosen = _cover(shared, weights[references], limit)
     return [(candidates[place], float(agreement[place])) for place in chosen]
 
 

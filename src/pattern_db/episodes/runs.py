@@ -28,6 +28,8 @@ Floats: TypeAlias = NDArray[np.float64]
 SHARPNESS = 8.0
 """How much more a nearer task counts: one that is less alike by x weighs exp(-8 x) as much."""
 
+MOST_BITS = 62
+"""How long paths may be for all pairs to be compared at once."""
 _SUCCEEDED: dict[OutcomeKind | None, bool] = {OutcomeKind.SUCCESS: True, OutcomeKind.FAILURE: False}
 
 
@@ -53,7 +55,8 @@ class Run(msgspec.Struct, frozen=True, gc=False):
         return _SUCCEEDED.get(self.outcome)
 
 
-def path_of(tools: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=16_384)
+def path_of(tools: tuple[str, ...]) -> tuple[str, ...]:
     """The tools in order, repetitions in a row once."""
     return tuple(tool for tool, _ in groupby(tools))
 
@@ -134,3 +137,35 @@ def overlap(a: Sequence[str], b: Sequence[str]) -> float:
         matched = rows & at.get(tool, 0)
         rows = ((rows + matched) | (rows - matched)) & all_bits
     return 2 * (len(a) - rows.bit_count()) / (len(a) + len(b))
+
+
+def overlaps(of: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> Floats:
+    """``overlap`` of each path (a row) with each of the others (a column), all pairs at once."""
+    if max(map(len, (*of, *others)), default=0) > MOST_BITS:
+        return np.array([[overlap(a, b) for b in others] for a in of])
+    names = dict.fromkeys(chain.from_iterable(of))
+    numbers = {name: number for number, name in enumerate(names)}
+    at = np.zeros((len(of), len(names) + 1), np.uint64)
+    for row, path in zip(at, of, strict=True):
+        for place, name in enumerate(path):
+            row[numbers[name]] |= np.uint64(1 << place)
+    long = max(map(len, others), default=0)
+    asked = np.full((long, len(others)), len(names))
+    for column, path in enumerate(others):
+        asked[: len(path), column] = [numbers.get(name, len(names)) for name in path]
+    every = np.array([[(1 << len(path)) - 1] for path in of], np.uint64)
+    rows = np.repeat(every, len(others), axis=1)
+    for step in asked:
+        matched = rows & at[:, step]
+        rows = ((rows + matched) | (rows - matched)) & every
+    common = np.array([[len(path)] for path in of]) - _ones(rows)
+    lengths = np.add.outer([len(path) for path in of], [len(path) for path in others])
+    shares: Floats = np.where(lengths > 0, 2 * common / np.maximum(lengths, 1), 1.0)
+    return shares
+
+
+def _ones(rows: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """How many bits of each number are set."""
+    bits = np.unpackbits(rows[..., None].view(np.uint8), axis=-1)
+    counted: NDArray[np.int64] = bits.sum(axis=-1, dtype=np.int64)
+    return counted

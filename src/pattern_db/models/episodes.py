@@ -147,7 +147,8 @@ class Episode(msgspec.Struct, frozen=True, gc=False):
     one, in order) are there once it is completed. An abstained episode is completed.
     ``archived_from`` is the status it had before it was archived. ``searchable`` is what a text
     search finds beside the task: context, tags, outcome, steps and reflection. ``size_bytes``
-    counts the texts of its steps, ``version`` its changes.
+    counts the texts of its steps, ``version`` its changes. What is long comes last: an engine reads
+    a row up to the last column that is asked for.
     """
 
     id: str
@@ -160,27 +161,27 @@ class Episode(msgspec.Struct, frozen=True, gc=False):
     language: str | None = None
     framework: str | None = None
     complexity: Complexity = Complexity.MODERATE
-    context: Any = None
     status: EpisodeStatus = EpisodeStatus.ACTIVE
     archived_from: EpisodeStatus | None = None
     outcome_kind: OutcomeKind | None = None
-    outcome: Outcome | None = None
+    completed_at: datetime | None = None
     success_rate: float | None = None
     reward_score: float | None = None
-    reward: Reward | None = None
     quality: float | None = None
-    reflection: list[Finding] = []
-    tools: list[str] = []
-    tags: list[str] = []
-    metadata: Json = {}
-    completed_at: datetime | None = None
     parent_id: Annotated[str, Reference("episodes", "set null")] | None = None
     resumed_from_id: Annotated[str, Reference("episodes", "set null")] | None = None
     step_count: int = 0
     size_bytes: int = 0
-    searchable: str = ""
     version: int = 1
     is_active: bool = True
+    tags: list[str] = []
+    tools: list[str] = []
+    metadata: Json = {}
+    context: Any = None
+    outcome: Outcome | None = None
+    reward: Reward | None = None
+    reflection: list[Finding] = []
+    searchable: str = ""
 
 
 @table(
