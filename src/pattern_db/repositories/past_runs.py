@@ -1,7 +1,8 @@
 """Which stored episodes advice is drawn from: the nearest tasks and the latest of a domain.
 
 The number that is looked at is bounded, so that advice takes as long in a large store as in a small
-one: nearest by meaning, by words (of task, steps, outcome and reflection), and latest.
+one: nearest by meaning, by words (of task, steps, outcome and reflection), and latest. What is asked
+for at every step does without words: in a large store finding them takes longer than all the rest.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Task(msgspec.Struct, frozen=True):
 
     Without a ``domain`` they are sought in all of them. The nearest that went as ``outcome`` says
     are among those found, however many others are nearer; with ``alone`` only such are sought.
-    ``words`` also seeks those whose steps, outcome or reflection hold words of the text; without a
-    vector that is done anyway.
+    ``words`` also seeks those whose task, steps, outcome or reflection hold words of the text; else
+    more of the latest stand in where there is no vector.
     """
 
     text: str
@@ -99,7 +100,9 @@ class PastRuns:
         found: list[str] = []
         if task.domain is not None:
             condition, params = condition & _THERE, {"domain": task.domain}
-            rows = await self._store.execute(_LATEST, **params, limit=LATEST)
+            near = task.words or (task.vector is not None and self._indexer.space is not None)
+            latest = LATEST if near else LATEST + NEAREST
+            rows = await self._store.execute(_LATEST, **params, limit=latest)
             found += [id for (id,) in rows]
         scope: dict[str, Any] = {"agent_ids": agents, "exclude": exclude}
         if task.outcome is None or not task.alone:
@@ -111,9 +114,9 @@ class PastRuns:
 
     async def _near(self, task: Task, scope: dict[str, Any]) -> list[str]:
         found = await self._by_meaning(task, scope)
-        if found and not task.words:
-            return found
-        return found + await self._by_words(task, scope, BY_WORDS if found else NEAREST)
+        if task.words:
+            found += await self._by_words(task, scope, BY_WORDS if found else NEAREST)
+        return found
 
     async def _by_meaning(self, task: Task, scope: dict[str, Any]) -> list[str]:
         if task.vector is None or self._indexer.space is None:
