@@ -2,6 +2,7 @@
 
 python benchmarks/copying.py                             # sqlite and postgres
 python benchmarks/copying.py turso='turso:///tmp/t{n}'   # further engines: empty databases
+python benchmarks/copying.py --rows 10000                # fewer rows
 python benchmarks/copying.py --quick                     # 2,000 rows, prints only
 
 Every ordered pair of engines is timed once, each copy a process of its own; then one copy goes
@@ -215,13 +216,14 @@ def ring(places: Places, first: str) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", nargs="*", help="NAME=URL; {n} in it becomes a number")
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--quick", action="store_true", help="2,000 rows, no file")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         asyncio.run(copy(*arguments.child))
         return
-    rows = 2_000 if arguments.quick else 100_000
+    rows = 2_000 if arguments.quick else arguments.rows
     with tempfile.TemporaryDirectory() as folder:
         given = dict(each.split("=", 1) for each in arguments.engine)
         places = Places(Path(folder), given)
@@ -233,7 +235,7 @@ def main() -> None:
             places.stop()
     print(json.dumps(found["ring"], indent=1, ensure_ascii=False))
     if not arguments.quick:
-        name = f"copying-{datetime.now(UTC):%Y-%m-%d}.json"
+        name = f"copying-{rows}-{datetime.now(UTC):%Y-%m-%d}.json"
         text = json.dumps({**machine(), **found}, indent=1, ensure_ascii=False)
         (RESULTS / name).write_text(text + "\n", "utf-8")
         print(f"written to benchmarks/results/{name}")

@@ -67,10 +67,10 @@ async def sides(url: str) -> AsyncIterator[Sides]:
             await bare.close()
 
 
-def rows(count: int, positions: Positions) -> list[dict[str, Any]]:
-    """Rows of messages as psycopg takes them: every value ready."""
+def made(count: int, positions: Positions) -> list[Message]:
+    """Messages that can be written."""
     now = datetime.now(UTC)
-    messages = [
+    return [
         Message(
             id=new_id("msg", now),
             agent_id="agent",
@@ -82,7 +82,11 @@ def rows(count: int, positions: Positions) -> list[dict[str, Any]]:
         )
         for n in range(count)
     ]
-    return [INSERT.bind({"row": message}) for message in messages]
+
+
+def rows(count: int, positions: Positions) -> list[Any]:
+    """Rows of messages as psycopg takes them: every value ready."""
+    return [INSERT.bind({"row": message}) for message in made(count, positions)]
 
 
 async def bare_get(side: Sides, count: int) -> float:
@@ -109,6 +113,14 @@ async def bare_append(side: Sides, count: int) -> float:
             cursor = side.bare.cursor(binary=True)
             await cursor.execute(INSERT.sql, values, prepare=True)
             await cursor.fetchone()
+    return watch.seconds / count
+
+
+async def our_insert(side: Sides, count: int) -> float:
+    insert, messages = Insert(table_of(Message)), made(count, side.positions)
+    with Stopwatch() as watch:
+        for message in messages:
+            await side.db.store.execute(insert, row=message)
     return watch.seconds / count
 
 
@@ -152,11 +164,20 @@ async def our_bulk(side: Sides, count: int) -> float:
 async def measure(url: str, *, quick: bool) -> list[Result]:
     rounds, gets, appends, bulk = (3, 200, 100, 2000) if quick else (9, 1000, 300, 10_000)
     async with sides(url) as side:
-        for warm in (bare_get, our_get, bare_append, our_append):
+        for warm in (bare_get, our_get, bare_append, our_insert, our_append):
             await warm(side, 20)
         plan = [
             ("memory.get(id)", "a get", bare_get, our_get, gets, 1.5, ""),
-            ("messages.append", "a message", bare_append, our_append, appends, 1.5, ""),
+            ("store.execute(Insert)", "a message", bare_append, our_insert, appends, 1.5, ""),
+            (
+                "messages.append",
+                "a message",
+                bare_append,
+                our_append,
+                appends,
+                3.0,
+                "without a provider it asks first whether the database has a model",
+            ),
             (
                 "tasks appending to one conversation at once",
                 "a message",

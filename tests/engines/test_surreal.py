@@ -275,6 +275,8 @@ async def test_the_index_forgets_what_is_gone(
             await remove(store, message("m006"))
             raise KeyError
     assert "m005" not in dict(await store.vector_search(MESSAGES, made[5], **scope))
+    left = await store._run("RETURN count(SELECT VALUE id FROM near_1)", {})
+    assert left[-1]["result"] == 599
     assert (await store.vector_search(MESSAGES, made[6], **scope))[0][0] == "m006"
     await store.close()
 

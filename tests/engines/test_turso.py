@@ -16,19 +16,27 @@ import pytest
 import turso
 from hypothesis import given
 from hypothesis import strategies as st
+from turso import _turso as driver
 
 import pattern_db
 from pattern_db import (
     Agent,
+    AlreadyExists,
     ConnectionFailed,
+    DatabaseBusy,
+    DatabaseClosed,
     DatabaseCorrupt,
     InvalidValue,
+    LimitExceeded,
     Message,
     PatternDB,
+    PatternError,
+    QueryFailed,
     StorageFull,
     Unsupported,
 )
 from pattern_db.engines.turso import TursoStore, engine, log
+from pattern_db.engines.turso.failures import translated
 from pattern_db.engines.turso.mirror import COPIED, mirror_path
 from pattern_db.engines.turso.record import values_of
 from pattern_db.query import param, select
@@ -194,6 +202,37 @@ async def test_numbers_beyond_64_bits_are_refused_and_not_rounded(db: PatternDB)
     assert await db.store.execute(at, position=2**63 - 1) == []
     with pytest.raises(InvalidValue, match="64 bits"):
         await db.store.execute(at, position=2**63)
+
+
+MEANINGS: list[tuple[BaseException, type[PatternError], str]] = [
+    (driver.Busy("database is locked"), DatabaseBusy, "still holds"),
+    (driver.DatabaseFull("full"), StorageFull, "no space"),
+    (driver.Corrupt("x"), DatabaseCorrupt, "damaged"),
+    (driver.NotAdb("x"), DatabaseCorrupt, "not a database"),
+    (driver.Readonly("x"), QueryFailed, "permissions"),
+    (driver.Interrupt("x"), QueryFailed, "interrupted"),
+    (driver.Error("Locking error: Failed locking file"), ConnectionFailed, "one process"),
+    (driver.Error("Internal error: Connection closed"), DatabaseClosed, "closed"),
+    (driver.Error("string or blob too big"), LimitExceeded, "split it"),
+    (driver.Error("something new"), QueryFailed, "report this"),
+    (driver.Constraint("UNIQUE constraint failed: agents.name"), AlreadyExists, "name"),
+    (driver.Constraint("UNIQUE constraint failed: m.(a, label) (19)"), AlreadyExists, "label"),
+    (driver.Constraint("NOT NULL constraint failed: users.name (19)"), InvalidValue, "name"),
+    (driver.Constraint("FOREIGN KEY constraint failed"), QueryFailed, "not there"),
+    (driver.Constraint("cannot store TEXT value in integer column b.m (19)"), InvalidValue, "type"),
+    (driver.Constraint("CHECK constraint failed"), QueryFailed, "rule"),
+    (OverflowError(), InvalidValue, "64 bits"),
+    (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "x"), InvalidValue, "surrogate"),
+]
+
+
+@pytest.mark.parametrize(("error", "ours", "words"), MEANINGS, ids=lambda each: str(each)[:40])
+def test_what_the_driver_raises_is_said_in_our_words(
+    error: BaseException, ours: type[PatternError], words: str
+) -> None:
+    told = translated(error)
+    assert isinstance(told, ours)
+    assert words in str(told)
 
 
 # the mirror

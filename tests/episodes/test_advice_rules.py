@@ -54,7 +54,7 @@ def test_overlap_is_twice_the_longest_common_subsequence_over_both_lengths(
 
 
 def test_repetitions_in_a_row_count_once() -> None:
-    assert path_of("aabbba") == ("a", "b", "a")
+    assert path_of(tuple("aabbba")) == ("a", "b", "a")
 
 
 def test_tasks_are_alike_by_words_and_by_vectors_where_both_have_one() -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_origin
+
+import msgspec
 
 from pattern_db import Agent, PatternDB
+from pattern_db.models import Json
+from pattern_db.query import Count, Insert, select
+from pattern_db.schema import Column, ColumnType, Table
 from pattern_db.testing.entities import FLOATS, NASTY_TEXTS, NUMBERS
+from pattern_db.transfer.walking import CONTENT
 
 NASTY_JSON: dict[str, Any] = {
     "numbers": [*NUMBERS, *FLOATS, 1, 1.0, True],
@@ -35,6 +41,7 @@ async def fill(db: PatternDB, *, messages: int = 60, seed: int = 1) -> list[Agen
         await _memory(db, agent)
         await _talk(db, agent, users[0].id, messages if agent is agents[0] else 8, rng)
     await _together(db, agents)
+    await _whatever_else_there_is(db)
     return agents
 
 
@@ -121,3 +128,53 @@ async def _together(db: PatternDB, agents: list[Agent]) -> None:
         await db.groups.add_member(group.id, agent.id)
     await db.memory.share("agent_sol_block_5", agents[0].id)
     await db.memory.share("agent_flux_block_6", agents[1].id)
+
+
+async def _whatever_else_there_is(db: PatternDB) -> None:
+    """Some rows in every table that is still empty, made of what their columns may hold."""
+    for table in CONTENT:
+        if await db.store.execute(Count(table)) == 0:
+            for number in range(3):
+                row = [await _value(db, table, column, number) for column in table.columns]
+                await db.store.execute(Insert(table), row=table.model(*row))
+
+
+async def _value(db: PatternDB, table: Table, column: Column, number: int) -> Any:
+    if column.references is not None:
+        return await _referred(db, table, column, number)
+    if column.counted is not None:
+        return None
+    if column.name in table.key or column.name == "content_key":
+        return f"{table.name} {number}" if column.type is ColumnType.TEXT else number
+    if column.type is ColumnType.ENUM:
+        return list(column.python)[number % len(column.ranks)]
+    if column.type is ColumnType.JSON:
+        return msgspec.convert({}, column.python) if column.python == Json else _empty(column)
+    return _PLAIN[column.type](number)
+
+
+def _empty(column: Column) -> Any:
+    return None if column.nullable else [] if get_origin(column.python) is list else {}
+
+
+async def _referred(db: PatternDB, table: Table, column: Column, number: int) -> Any:
+    assert column.references is not None
+    if column.references.table == table.name:
+        return None
+    target = next(t for t in CONTENT if t.name == column.references.table)
+    rows = await db.store.execute(select(target.model).order_by(*_key(target)))
+    return rows[number % len(rows)].id
+
+
+def _key(table: Table) -> list[Column]:
+    return [table.column(name) for name in table.key]
+
+
+_PLAIN: dict[ColumnType, Any] = {
+    ColumnType.TEXT: lambda n: f"{n} {NASTY_TEXTS[n + 10]}",
+    ColumnType.INTEGER: lambda n: n,
+    ColumnType.REAL: lambda n: 0.1 * n,
+    ColumnType.BOOLEAN: lambda n: n % 2 == 0,
+    ColumnType.BYTES: lambda n: bytes([0, n, 255]),
+    ColumnType.TIME: lambda n: datetime(2025, 2, 3, 4, 5, 6, 789_000 + n, tzinfo=UTC),
+}

@@ -64,7 +64,14 @@ class _Place(msgspec.Struct, gc=False):
     began: bool
 
 
-def rank_next(now: Run, runs: Sequence[Run], likeness: Floats, *, evidence: int = 5) -> list[Next]:
+def rank_next(
+    now: Run,
+    runs: Sequence[Run],
+    likeness: Floats,
+    *,
+    limit: int | None = None,
+    evidence: int = 5,
+) -> list[Next]:
     """The tools that may come next other than the last one, the likeliest first, ties by name.
 
     ``likeness`` is that of each run's task to this one's. Of no runs nothing is said.
@@ -84,7 +91,9 @@ def rank_next(now: Run, runs: Sequence[Run], likeness: Floats, *, evidence: int 
         for tool, chance in rest.items()
     }
     ranked = sorted(scores, key=lambda tool: (-round(scores[tool], 12), tool))
-    return [_next(tool, scores[tool], runs, voters.get(tool, {}), evidence) for tool in ranked]
+    return [
+        _next(tool, scores[tool], runs, voters.get(tool, {}), evidence) for tool in ranked[:limit]
+    ]
 
 
 def _next(
@@ -97,12 +106,14 @@ def _next(
 
 def _places(path: Sequence[str], paths: Sequence[tuple[str, ...]]) -> list[_Place]:
     """The places that follow the same tool, or begin a run as this one begins."""
+    last = path[-1] if path else None
     found = []
     for number, other in enumerate(paths):
-        for place, tool in enumerate(other):
-            if (other[place - 1] if place else None) != (path[-1] if path else None):
+        places = [0] if last is None else [n for n, tool in enumerate(other, 1) if tool == last]
+        for place in places:
+            if place == len(other):
                 continue
-            before = frozenset(other[:place])
+            tool, before = other[place], frozenset(other[:place])
             agreed, began = _agreed(path, other[:place])
             found.append(_Place(number, tool, tool not in before, before, agreed, began))
     return found

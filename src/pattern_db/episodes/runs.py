@@ -55,7 +55,8 @@ class Run(msgspec.Struct, frozen=True, gc=False):
         return _SUCCEEDED.get(self.outcome)
 
 
-def path_of(tools: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=16_384)
+def path_of(tools: tuple[str, ...]) -> tuple[str, ...]:
     """The tools in order, repetitions in a row once."""
     return tuple(tool for tool, _ in groupby(tools))
 

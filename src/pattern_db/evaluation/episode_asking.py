@@ -357,7 +357,10 @@ class Fold:
                     query.family,
                     domain,
                     self._seed,
-                    max((overlap(path_of(h.item.tools[:CALLS]), path) for h in hits), default=0.0),
+                    max(
+                        (overlap(path_of(tuple(h.item.tools[:CALLS])), path) for h in hits),
+                        default=0.0,
+                    ),
                     best(words.nearest(query.task, SHOWN)),
                     best(fixed),
                     best(chance.sample(range(len(stored)), min(SHOWN, len(stored)))),
@@ -393,8 +396,6 @@ async def empty_database(
     provider: EmbeddingProvider | None, inside: str | None = None
 ) -> AsyncIterator[PatternDB]:
     """A database for one fold, gone at the end."""
-    if inside is not None:
-        Path(inside).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     with tempfile.TemporaryDirectory(prefix="pattern-eval-", dir=inside) as folder:
         path = Path(folder) / "fold.db"
         async with pattern_db.open(path, embeddings=provider or "none", durability="relaxed") as db:

@@ -56,7 +56,7 @@ class Trial(msgspec.Struct, frozen=True):
     @property
     def path(self) -> tuple[str, ...]:
         """Its distinct tools in order, of the first ``CALLS`` calls."""
-        return path_of([tool for tool, _, _ in self.calls[:CALLS]])
+        return path_of(tuple(tool for tool, _, _ in self.calls[:CALLS]))
 
     @property
     def incidents(self) -> list[tuple[str, str, str | None]]:

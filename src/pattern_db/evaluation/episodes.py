@@ -97,7 +97,9 @@ async def evaluate_episodes(
     sources = [Source(Path(path)) for path in listed]
     trials = await asyncio.to_thread(read_trials, sources)
     shared = await _shared(sources, trials, embeddings)
-    shared.folder = None if folder is None else os.fspath(folder)
+    if folder is not None:
+        shared.folder = os.fspath(folder)
+        await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
     jobs = [Job(seed, n, Wanted()) for seed in seeds for n in range(FOLDS)]
     further = _guard_jobs(seeds) if guards else {}
     asked = await _ask(shared, jobs, further, progress)

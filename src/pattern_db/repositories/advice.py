@@ -232,7 +232,7 @@ class Advice(EpisodeLists):
         from ..episodes.next_step import rank_next
         from ..episodes.runs import path_of
 
-        ranked = rank_next(now, runs, _likeness(now, runs))[:most]
+        ranked = rank_next(now, runs, _likeness(now, runs), limit=most)
         if not ranked:
             return Answer([], len(runs), "No run there went on with another tool.")
         last = list(path_of(now.tools)[-2:])

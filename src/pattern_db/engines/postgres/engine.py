@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -14,11 +14,12 @@ from weakref import WeakKeyDictionary
 from ...embeddings.provider import Vector
 from ...errors import DatabaseClosed, InvalidValue, Unsupported
 from ...filters import Filter
-from ...models import Embedding, EmbeddingSpace
-from ...query import Bound, Count, Get, Query, select
-from ...schema import Table, all_tables, columns_of, table_of
+from ...models import Embedding
+from ...query import Bound, Count, Get, Query
+from ...schema import Table, all_tables, table_of
 from ..base import Capabilities, Progress
 from ..sql import Compiled
+from . import upkeep
 from .compiler import Variant, compile_query
 from .connection import Options, Server, connect, first_connection
 from .ddl import Builder
@@ -35,7 +36,7 @@ from .names import Schema
 from .pool import Connection, Pool
 from .text import compile_text_search
 from .transactions import ATTEMPTS, Held, Scope, Work, finish, pause_s
-from .vectors import MOST_INDEXED_DIMENSIONS, VectorSearch
+from .vectors import VectorSearch
 from .writes import COPY_FROM, write_all, write_one
 
 _UNKNOWN = (
@@ -66,6 +67,7 @@ class PostgresStore:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._vectors = VectorSearch(self._schema, self._rows)
+        self._indexes = upkeep.VectorIndexes(self.execute, self._run_statements, self._builder())
         self._groups = Groups(
             alone=self._write_alone,
             together=self._write_together,
@@ -278,39 +280,15 @@ class PostgresStore:
         else:
             await self._retried(lambda c: _together(c, run))
 
-    @asynccontextmanager
-    async def loading(self) -> AsyncIterator[None]:
-        """See ``BulkLoads.loading``: row by row HNSW takes some ten times as long as at once."""
-        if not await self.execute(_ANY_VECTOR):
-            spaces = await self._indexed_spaces()
-            await self._run_statements(
-                [self._builder().without_vector_index(space.id) for space in spaces]
-            )
-        try:
-            yield
-        finally:
-            await self._index_vectors()
-
-    async def _indexed_spaces(self) -> list[EmbeddingSpace]:
-        spaces: list[EmbeddingSpace] = await self.execute(_SPACES)
-        return [s for s in spaces if 1 <= s.dimensions <= MOST_INDEXED_DIMENSIONS]
-
-    async def _index_vectors(self) -> None:
-        """Make the indexes that are missing."""
-        for space in await self._indexed_spaces():
-            index = self._builder().vector_index(space.id, space.dimensions)
-            await self._run_statements([f"SET LOCAL maintenance_work_mem = '{_MEMORY}'", index])
+    def loading(self) -> AbstractAsyncContextManager[None]:
+        """See ``BulkLoads.loading``."""
+        return self._indexes.put_off()
 
     async def optimize(self, *, progress: Progress | None = None) -> None:
         """The server keeps its indexes by itself: those that a crash left out are made, and what
         the planner knows is renewed."""
-        await self._index_vectors()
-
-        async def run(connection: Connection) -> None:
-            for table in all_tables():
-                await connection.execute(f"ANALYZE {self._schema.of(table.name)}")
-
-        await self._read(run)
+        await self._indexes.mend()
+        await self._read(partial(upkeep.analyze, schema=self._schema))
         if progress is not None:
             rows = await self.execute(_VECTORS)
             progress(rows, rows)
@@ -319,16 +297,7 @@ class PostgresStore:
         """Make the space of removed rows free for new ones, and renew what the planner knows."""
         if self.current() is not None:
             raise InvalidValue("transaction", "a database cannot be vacuumed inside one.")
-
-        async def run(connection: Connection) -> None:
-            await connection.execute("SET statement_timeout = 0")
-            try:
-                for table in all_tables():
-                    await connection.execute(f"VACUUM (ANALYZE) {self._schema.of(table.name)}")
-            finally:
-                connection.pgconn.finish()  # the timeout goes with it
-
-        await self._once(run)
+        await self._once(partial(upkeep.vacuum, schema=self._schema))
 
     async def erase(self) -> None:
         """See ``DatabaseBackend.erase``: the schema, unless it is ``public``."""
@@ -339,15 +308,10 @@ class PostgresStore:
 
     async def describe(self) -> dict[str, Any]:
         """Where the server is, its extension, and the sizes of the schema."""
-        (row,) = await self._read(partial(_all, sql=_DESCRIBE, values=(self._schema.plain,)))
-        names = ("database", "vector_extension", "bytes", "index_bytes", "indexes")
-        *found, vector_indexes = row
-        return {
-            "server": self._server.address,
-            **dict(zip(names, found, strict=True)),
-            "vector_indexes": vector_indexes,
-            "schema": self._schema.plain,
-        }
+        values = (self._schema.plain,)
+        (found,) = await self._read(partial(_all, sql=upkeep.DESCRIBE, values=values))
+        told = dict(zip(upkeep.DESCRIBED, found, strict=True))
+        return {"server": self._server.address, **told, "schema": self._schema.plain}
 
     # search
 
@@ -422,21 +386,7 @@ class PostgresStore:
 
 
 _NONE: frozenset[str] = frozenset()
-_DESCRIBE = (
-    "SELECT current_database()::text, "
-    "(SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
-    "coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relkind = 'r'), 0)::bigint, "
-    "coalesce(sum(pg_relation_size(c.oid)) FILTER (WHERE c.relkind = 'i'), 0)::bigint, "
-    "count(*) FILTER (WHERE c.relkind = 'i'), "
-    "count(*) FILTER (WHERE c.relkind = 'i' AND c.relname LIKE 'embeddings_near_%') "
-    "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = $1::text"
-)
 _VECTORS = Count(table_of(Embedding))
-_ANY_VECTOR = select(Embedding).only(columns_of(Embedding).item_id).limit(1)
-_SPACES = select(EmbeddingSpace)
-_MEMORY = "256MB"
-"""For an index that is made at once; HNSW is several times slower when it does not fit."""
 
 
 async def _fetch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, Literal
 
@@ -69,7 +70,7 @@ async def connect(options: Options) -> Session:
         with driver_errors():
             return Session(link, await _examined(link, options))
     except BaseException:
-        await link.close()
+        await asyncio.shield(asyncio.ensure_future(link.close()))
         raise
 
 

@@ -43,7 +43,7 @@ class Embedded:
 
     @classmethod
     async def open(cls, url: str, place: tuple[str, str], *, durable: bool) -> Embedded:
-        """Open ``mem://`` or ``surrealkv://…``.
+        """Open ``mem://`` or ``surrealkv://…``; who is cancelled meanwhile leaves nothing open.
 
         SurrealDB 3.2 syncs each commit to the disk if the URL says so; builds before it looked,
         when they were loaded, for a variable of the environment. Both are told.
@@ -51,6 +51,15 @@ class Embedded:
         if durable:
             os.environ["SURREAL_SYNC_DATA"] = "true"
         url = _with_sync(url, durable=durable)
+        opening = asyncio.get_running_loop().create_task(cls._open(url, place))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_let_go)
+            raise
+
+    @classmethod
+    async def _open(cls, url: str, place: tuple[str, str]) -> Embedded:
         engine = _engine_of(url)
         async with engine.opening:
             if engine.driver is None:
@@ -84,6 +93,18 @@ class Embedded:
                 with suppress(RuntimeError):
                     await driver.close()
                 await asyncio.sleep(_SETTLE_S)
+
+
+_leaving: set[asyncio.Task[None]] = set()
+
+
+def _let_go(opening: asyncio.Task[Embedded]) -> None:
+    """Close what nobody waits for any more."""
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    leaving = asyncio.get_running_loop().create_task(opening.result().close())
+    _leaving.add(leaving)
+    leaving.add_done_callback(_leaving.discard)
 
 
 def _engine_of(url: str) -> _Engine:
