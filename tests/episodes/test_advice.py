@@ -9,6 +9,7 @@ import pytest
 import pattern_db
 from pattern_db import Agent, EmbeddingProvider, Failure, InvalidValue, NotFound, PatternDB, Success
 from pattern_db.models import OutcomeKind
+from tests.conftest import Shared
 
 BOOK = ("find_user", "search_flight", "book_flight")
 CANCEL = ("find_user", "get_booking", "cancel_booking")
@@ -206,7 +207,7 @@ async def test_the_same_store_gives_the_same_advice_after_reopening(location: st
 async def test_meaning_finds_what_shares_no_word(
     tmp_path: Any, provider: EmbeddingProvider
 ) -> None:
-    async with pattern_db.open(tmp_path / "mind.db", embeddings=provider) as db:
+    async with pattern_db.open(tmp_path / "mind.db", embeddings=Shared(provider)) as db:
         flux = await db.agents.create(name="Flux")
         wanted = await took(db, flux, "Repair the sign-in page", ("grep", "edit"))
         for n in range(3):
