@@ -238,6 +238,16 @@ def test_trying_again_is_learned_from_other_tools() -> None:
     assert (again.tool, again.times, again.episodes) == ("new", 0, [])
 
 
+def test_each_tool_is_said_once() -> None:
+    known = [
+        incident("1", "b", "x", "a"),
+        incident("2", "a", "x", "a"),
+        incident("3", "a", "x", "c"),
+    ]
+    tools = [remedy.tool for remedy in remedies("d", "a", "x", known)]
+    assert sorted(str(tool) for tool in tools) == ["a", "c"]
+
+
 def test_another_domain_says_less() -> None:
     known = [
         incident("1", "t", "x", "here", domain="d"),
