@@ -355,8 +355,6 @@ def _called(found: Found, message: Json) -> Iterator[Json]:
     if message.get("function_call"):
         calls = [{"id": "", "function": message["function_call"]}]
     for call in found.objects(calls, "`tool_calls`"):
-        if call.get("requestor") == "user":
-            continue
         function = call["function"] if isinstance(call.get("function"), dict) else call
         name = found.want(str, function.get("name"), "the name of a tool")
         given = function.get("arguments")
