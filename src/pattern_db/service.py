@@ -345,6 +345,7 @@ async def _open_turso(config: DatabaseConfig) -> Store:
         Options(
             path=config.location,
             durability=config.durability,
+            busy_timeout_s=config.busy_timeout_s,
             readers=config.readers,
             strict=config.strict_mode,
             server=server,

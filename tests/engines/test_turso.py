@@ -69,11 +69,11 @@ async def found(db: PatternDB, agent: Agent, words: str) -> set[str]:
 # one process
 
 
-async def test_a_second_process_and_a_second_handle_are_told(path: str) -> None:
+async def test_a_second_process_is_told(path: str) -> None:
     async with opened(path) as db:
         ada = await db.users.create(name="Ada")
-        with pytest.raises(ConnectionFailed, match="one process at a time"):
-            await opened(path)  # nor does trying let the lock go
+        async with opened(path):  # nor does closing another handle let the lock go
+            pass
         command = [sys.executable, "-m", "pattern_db", "status", "--db", f"turso://{path}"]
         second = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert second.returncode == 1
@@ -82,6 +82,25 @@ async def test_a_second_process_and_a_second_handle_are_told(path: str) -> None:
         assert await db.users.get(ada.id) == ada
     async with opened(path) as db:
         assert await db.users.get(ada.id) == ada
+
+
+async def test_handles_of_one_process_share_the_file(path: str) -> None:
+    async with opened(path) as one, opened(path) as two:
+        flux = await one.agents.create(name="Flux")
+
+        async def write(db: PatternDB, name: str) -> list[str]:
+            return [id for n in range(20) for id in await say(db, flux, f"{name} {n}")]
+
+        ids = await asyncio.gather(write(one, "word"), write(two, "word"))
+        for db in (one, two):
+            assert await found(db, flux, "word") == {*ids[0], *ids[1]}
+            await agrees(db)
+        with pytest.raises(DatabaseBusy, match="open elsewhere"):
+            await two.store.erase()
+        assert await found(one, flux, "word") == {*ids[0], *ids[1]}
+    async with opened(path) as db:
+        await db.store.erase()
+    assert not list(Path(path).parent.iterdir())
 
 
 CHILD = """
@@ -205,7 +224,7 @@ async def test_numbers_beyond_64_bits_are_refused_and_not_rounded(db: PatternDB)
 
 
 MEANINGS: list[tuple[BaseException, type[PatternError], str]] = [
-    (driver.Busy("database is locked"), DatabaseBusy, "still holds"),
+    (driver.Busy("database is locked"), DatabaseBusy, "write lock"),
     (driver.DatabaseFull("full"), StorageFull, "no space"),
     (driver.Corrupt("x"), DatabaseCorrupt, "damaged"),
     (driver.NotAdb("x"), DatabaseCorrupt, "not a database"),

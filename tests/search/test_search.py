@@ -187,8 +187,6 @@ async def test_a_shared_block_is_found_by_meaning_too(minded: PatternDB, sol: Ag
 async def test_writes_of_another_process_are_found_by_the_next_search(
     minded: PatternDB, sol: Agent, path: str
 ) -> None:
-    if not minded.store.capabilities.several_processes:
-        pytest.skip("one process at a time")
     await minded.search(sol.id, "warm up")
     async with pattern_db.open(path) as other:
         message = await other.messages.append(

@@ -207,6 +207,7 @@ class Advice(EpisodeLists):
         run counts with ``metadata["needed_tools"]``, if it has them, else with what it used.
         """
         asked = await self._task(task, domain, agent_id, OutcomeKind.SUCCESS)
+        asked = msgspec.structs.replace(asked, alone=True)
         runs = [run for run in await self._past.of(asked) if run.succeeded]
         if not runs:
             return Answer([], 0, _nothing(asked.domain, OutcomeKind.SUCCESS))
@@ -382,7 +383,14 @@ def _says(following: dict[tuple[str, int], Any], id: str, number: int) -> bool:
 
 
 def _of(episode: Episode, now: Run) -> Task:
-    return Task(episode.task, episode.domain, now.vector, episode.agent_id, exclude=episode.id)
+    return Task(
+        episode.task,
+        episode.domain,
+        now.vector,
+        episode.agent_id,
+        exclude=episode.id,
+        words=False,
+    )
 
 
 def _now(task: Task) -> Run:

@@ -1,7 +1,9 @@
 """Which stored episodes advice is drawn from: the nearest tasks and the latest of a domain.
 
-The number that is looked at is bounded, so that advice takes as long in a large store as in a small
-one: nearest by meaning, by words (of task, steps, outcome and reflection), and latest.
+The number that is looked at is bounded, so that advice takes as long in a large store as in a
+small one: nearest by meaning, by words (of task, steps, outcome and reflection), and latest. What
+is asked for at every step does without words: in a large store finding them takes longer than all
+the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ NEEDED = "needed_tools"
 """The key of ``metadata`` under which an episode names the tools that its task was found to need,
 where somebody checked: by what was done alone, a detour looks like a need."""
 MOST_AGENTS = 100
-_ASKED_TERMS = 8
+_ASKED_TERMS = 4
 _EPISODES = table_of(Episode)
 _E, _V = columns_of(Episode), columns_of(Embedding)
 _ENDED: Filter = _E.completed_at != None  # noqa: E711
@@ -63,7 +65,9 @@ class Task(msgspec.Struct, frozen=True):
     """What past runs are sought for.
 
     Without a ``domain`` they are sought in all of them. The nearest that went as ``outcome`` says
-    are among those found, however many others are nearer.
+    are among those found, however many others are nearer; with ``alone`` only such are sought.
+    ``words`` also seeks those whose task, steps, outcome or reflection hold words of the text; else
+    more of the latest stand in where there is no vector.
     """
 
     text: str
@@ -72,6 +76,8 @@ class Task(msgspec.Struct, frozen=True):
     agent_id: str | None = None
     outcome: OutcomeKind | None = None
     exclude: str | None = None
+    alone: bool = False
+    words: bool = True
 
 
 class PastRuns:
@@ -95,10 +101,13 @@ class PastRuns:
         found: list[str] = []
         if task.domain is not None:
             condition, params = condition & _THERE, {"domain": task.domain}
-            rows = await self._store.execute(_LATEST, **params, limit=LATEST)
+            near = task.words or (task.vector is not None and self._indexer.space is not None)
+            latest = LATEST if near else LATEST + NEAREST
+            rows = await self._store.execute(_LATEST, **params, limit=latest)
             found += [id for (id,) in rows]
         scope: dict[str, Any] = {"agent_ids": agents, "exclude": exclude}
-        found += await self._near(task, {**scope, "condition": condition, "params": params})
+        if task.outcome is None or not task.alone:
+            found += await self._near(task, {**scope, "condition": condition, "params": params})
         if task.outcome is not None:
             condition, params = condition & _WENT_SO, {**params, "outcome": task.outcome}
             found += await self._near(task, {**scope, "condition": condition, "params": params})
@@ -106,7 +115,9 @@ class PastRuns:
 
     async def _near(self, task: Task, scope: dict[str, Any]) -> list[str]:
         found = await self._by_meaning(task, scope)
-        return found + await self._by_words(task, scope, BY_WORDS if found else NEAREST)
+        if task.words:
+            found += await self._by_words(task, scope, BY_WORDS if found else NEAREST)
+        return found
 
     async def _by_meaning(self, task: Task, scope: dict[str, Any]) -> list[str]:
         if task.vector is None or self._indexer.space is None:
@@ -119,7 +130,8 @@ class PastRuns:
     async def _by_words(self, task: Task, scope: dict[str, Any], most: int) -> list[str]:
         from ..search.ranking import analyze, match_terms
 
-        terms = match_terms(analyze(task.text[:1000]))[:_ASKED_TERMS]
+        terms = sorted(match_terms(analyze(task.text[:1000])), key=len, reverse=True)
+        terms = terms[:_ASKED_TERMS]  # the longest are mostly the rarest
         if not terms:
             return []
         near = await self._store.text_search(_EPISODES, terms, limit=most, **scope)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from unicodedata import normalize
 
 import msgspec
 
@@ -31,7 +32,7 @@ from ...filters import (
 )
 from ...query import Added, Count, Delete, Get, Query, Select, Update
 from ...schema import Column, Table
-from ..sql import Binder, binder
+from ..sql import Binder, binder, encode_json
 from .codecs import NONE, encoder_of, is_record, plain_encoder, read_as, record
 from .names import quoted, words_of
 from .stems import stemmed
@@ -200,19 +201,25 @@ def _not_in_query(statement: Statement, part: NotInQuery) -> str:
 
 
 def _in_folded(statement: Statement, part: InFolded) -> str:
-    """Upper case, then lower: what differs in case only becomes equal, ``ß`` and ``SS`` too."""
+    """Lower case, upper case, lower case: what differs in case only becomes equal, ``ß``, ``ẞ`` and
+    ``SS`` too. The dotless ``ı``, which would become ``i``, is set aside."""
     name = quoted(part.column)
     wanted = statement.value(
-        part.values, lambda texts: [t for text in texts for t in caseless(text)]
+        part.values, lambda texts: [form for text in texts for form in caseless(text)]
     )
-    return f"({name} != NONE AND string::lowercase(string::uppercase({name} ?? '')) IN {wanted})"
+    have = f"string::replace({name} ?? '', '{_DOTLESS}', '{_ASIDE}')"
+    for case in ("lowercase", "uppercase", "lowercase"):
+        have = f"string::{case}({have})"
+    return f"({name} != NONE AND {have} IN {wanted})"
+
+
+_DOTLESS, _ASIDE = "\u0131", "\ue131"
 
 
 def caseless(text: str) -> list[str]:
     """A text without case, with its accents written either way."""
-    from unicodedata import normalize
-
-    return list({normalize(form, text).upper().lower() for form in ("NFC", "NFD")})
+    forms = {normalize(form, text.replace(_DOTLESS, _ASIDE)) for form in ("NFC", "NFD")}
+    return [form.lower().upper().lower() for form in forms]
 
 
 def _decoded(part: JsonKey | JsonIn | JsonOrder | JsonContains) -> str:
@@ -234,11 +241,26 @@ def _json_key(statement: Statement, part: JsonKey) -> str:
 
 
 def _json_in(statement: Statement, part: JsonIn) -> str:
-    return f"{_field(statement, part)} IN {statement.value(part.values, list)}"
+    return f"{_field(statement, part)} IN {_as_json(statement, part.values, list)}"
+
+
+def _as_json(statement: Statement, value: Any, encode: Callable[[Any], Any] | None = None) -> str:
+    """A value that the engine reads from JSON, as it reads the column: its reader may be wrong in a
+    float's last bit, and is then wrong in both."""
+    written = encode_json if encode is None else lambda given: encode_json(encode(given))
+    return f"encoding::json::decode({statement.bound(_written(value, written))})"
+
+
+def _written(value: Any, encode: Callable[[Any], str]) -> Binder:
+    """As ``binder``, but ``None`` is JSON's null."""
+    if not isinstance(value, Param):
+        fixed = encode(value)
+        return lambda _params: fixed
+    return lambda params: encode(params[value.name])
 
 
 def _json_order(statement: Statement, part: JsonOrder) -> str:
-    have, want = _field(statement, part), statement.value(part.value)
+    have, want = _field(statement, part), _as_json(statement, part.value)
     alike = " OR ".join(
         f"type::is_{kind}({have}) AND type::is_{kind}({want})" for kind in ("number", "string")
     )

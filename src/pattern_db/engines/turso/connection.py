@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ _HEADER_BYTES, _ROLLBACK_JOURNAL = 100, 1
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _REMEMBERED_STATEMENTS = 256
 _Status = driver.PyTursoStatusCode
-_open_paths: set[str] = set()
+_handles: Counter[str] = Counter()
 _opening = threading.Lock()
 
 
@@ -38,6 +38,7 @@ class Options(msgspec.Struct, frozen=True):
 
     path: str
     durability: str = "full"
+    busy_timeout_s: float = 5.0
     readers: int = 2
     strict: bool = False
     server: str | None = None
@@ -163,22 +164,31 @@ def _bind(statement: Any, values: Iterable[Any]) -> None:
 class File:
     """A database file that this process has; ``connect`` opens connections to it.
 
-    Raises ``ConnectionFailed`` if another process, or another handle in this one, has it.
+    Raises ``ConnectionFailed`` if another process has it.
     """
+
+    shared = True
+    """Whether several handles in this process may have it."""
 
     def __init__(self, options: Options):
         self.options = options
         self._path = os.path.realpath(options.path)
+        self._open_here = True
         with _opening:
-            if self._path in _open_paths:
+            if _handles[self._path] and not self.shared:
                 raise ConnectionFailed(HELD_ELSEWHERE)
-            _open_paths.add(self._path)
+            _handles[self._path] += 1
         try:
             check_header(options.path)
             self._database: Any = self._open()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other handle in this process has it."""
+        return _handles[self._path] == 1
 
     def _open(self) -> Any:
         if os.path.exists(f"{self.options.path}-info"):
@@ -229,7 +239,9 @@ class File:
         """Let others have the file, once every connection is closed."""
         self._database = None
         with _opening:
-            _open_paths.discard(self._path)
+            if self._open_here:
+                self._open_here = False
+                _handles[self._path] -= 1
 
     def keep_private(self) -> None:
         """What the driver made beside the file is its owner's alone too."""
@@ -244,6 +256,7 @@ def configure(connection: Connection, options: Options, *, writes: bool) -> None
     synchronous = 2 if options.durability == "full" else 1
     _set(connection, "synchronous", synchronous)
     if writes:
+        _set(connection, "busy_timeout", int(options.busy_timeout_s * 1000))
         _set(connection, "foreign_keys", 1)
         if options.server is None:  # else the driver notes it, and more, for the server
             connection.execute(f"PRAGMA capture_data_changes_conn('before,{LOG}')")

@@ -40,6 +40,7 @@ from .mirror import COPIED, Mirror, mirror_path, remove_mirror
 from .syncing import Syncing, mend_triggers_of
 
 MEMORY = ":memory:"
+OPEN_ELSEWHERE = "The database is open elsewhere; close it there first."
 _FOLDED = "fold_case("
 _COPIED = {table.name for table in COPIED}
 _LOG_SHORTENED_AFTER = 10_000
@@ -357,8 +358,10 @@ def _remove_files(options: Options) -> None:
     try:
         file = File(options)  # so that nobody else has it
     except ConnectionFailed as error:
-        raise DatabaseBusy("The database is open elsewhere; close it there first.") from error
+        raise DatabaseBusy(OPEN_ELSEWHERE) from error
     try:
+        if not file.alone:
+            raise DatabaseBusy(OPEN_ELSEWHERE)
         remove_mirror(options.path)
         for suffix in OWN_FILES:
             Path(options.path + suffix).unlink(missing_ok=True)

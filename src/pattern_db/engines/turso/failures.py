@@ -26,8 +26,9 @@ from ...schema import entity_of
 from ..embedded.driver import Driver, MissingReference
 
 HELD_ELSEWHERE = (
-    "Turso lets one process at a time, and one handle in it, have a database file, and another one "
-    "has this; close it there, or copy the data to an engine that shares (`pattern db copy`)."
+    "Turso lets one process at a time have a database file (and one handle, if it follows a "
+    "server), and another one has this; close it there, or copy the data to an engine that shares "
+    "(`pattern db copy`)."
 )
 _UNIQUE = re.compile(r"UNIQUE constraint failed: (\w+)\.\(?(\w+(?:, \w+)*)")
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: \w+\.(\w+)")
@@ -38,7 +39,8 @@ _KINDS: list[tuple[type[BaseException], type[PatternError], str]] = [
     (
         driver.Busy,
         DatabaseBusy,
-        "A statement in this process still holds the database; finish it and try again.",
+        "Another handle held the write lock for too long; try again, or raise "
+        "database.busy_timeout_s.",
     ),
     (
         driver.DatabaseFull,

@@ -51,6 +51,8 @@ class PushBroken(ConnectionFailed):
 class FollowingFile(File):
     """See ``File``. A new one is filled from the server, which has to be there for that only."""
 
+    shared = False
+
     def __init__(self, options: Options):
         self.server = Server(options.server or "", options.token, timeout_s=options.timeout_s)
         self._driving = threading.RLock()
