@@ -1,9 +1,9 @@
 """Which stored episodes advice is drawn from: the nearest tasks and the latest of a domain.
 
-The number that is looked at is bounded, so that advice takes as long in a large store as in a
-small one: nearest by meaning, by words (of task, steps, outcome and reflection), and latest. What
-is asked for at every step does without words: in a large store finding them takes longer than all
-the rest.
+The number that is looked at is bounded, so that advice takes as long in a large store as in a small
+one: nearest by meaning, by words (of task, steps, outcome and reflection), and latest. What is
+asked for at every step does without words: in a large store finding them takes longer than all the
+rest.
 """
 
 from __future__ import annotations
