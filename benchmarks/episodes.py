@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -297,7 +298,8 @@ def main() -> None:
     print(render(rows))
     if not arguments.quick:
         name = f"episodes-{datetime.now(UTC):%Y-%m-%d}.json"
-        text = json.dumps({**machine(), "results": rows}, indent=1, ensure_ascii=False)
+        told = {**machine(), "load_average": os.getloadavg(), "results": rows}
+        text = json.dumps(told, indent=1, ensure_ascii=False)
         (RESULTS / name).write_text(text + "\n", "utf-8")
         print(f"\nwritten to benchmarks/results/{name}")
 

@@ -148,8 +148,9 @@ async def test_a_making_that_was_stopped_is_finished(
             with pytest.raises(QueryFailed):
                 await base.tenants.create(name)
     assert {t.status for t in await base.tenants.list()} == {ConstellationStatus.CREATING}
-    with pytest.raises(NotFound):
-        await opened(location, "ada")
+    if base.store.capabilities.several_processes:
+        with pytest.raises(NotFound):
+            await opened(location, "ada")
     await base.tenants.create("ada")
     assert [done.tenant async for done in base.tenants.migrate()] == ["ada", "eve"]
     assert {t.status for t in await base.tenants.list()} == {ConstellationStatus.ACTIVE}
@@ -161,8 +162,9 @@ async def test_an_erasure_that_was_stopped_is_finished(base: PatternDB, location
     await base.tenants.create("ada")
     dropping = update(Constellation, status=ConstellationStatus.DROPPING)
     await base.store.execute(dropping)
-    with pytest.raises(NotFound):
-        await opened(location, "ada")
+    if base.store.capabilities.several_processes:
+        with pytest.raises(NotFound):
+            await opened(location, "ada")
     assert [done async for done in base.tenants.migrate()] == []
     await base.tenants.drop("ada")
     assert await base.tenants.list() == []

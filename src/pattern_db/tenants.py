@@ -13,7 +13,14 @@ from .config import DatabaseConfig
 from .config.settings import KEYS
 from .config.tenants import impossible, located
 from .engines.base import Store
-from .errors import AlreadyExists, InvalidValue, NotFound, PatternError, Unsupported
+from .errors import (
+    AlreadyExists,
+    ConnectionFailed,
+    InvalidValue,
+    NotFound,
+    PatternError,
+    Unsupported,
+)
 from .migrations import MigrationRunner
 from .models import Constellation, ConstellationStatus, Json
 from .query import Get, Insert, delete, param, select, update
@@ -183,11 +190,20 @@ class Tenants:
 
 
 async def require_tenant(database: DatabaseConfig, connect: Connect, clock: Clock) -> None:
-    """Raise ``NotFound`` unless the tenant of these settings is in its base's registry, whole."""
+    """Raise ``NotFound`` unless the tenant of these settings is in its base's registry, whole.
+
+    Where one handle at a time has a file, the base may be open elsewhere; then a file of the
+    tenant's own is enough.
+    """
     base, name = msgspec.structs.replace(database, tenant=None), database.tenant or ""
     if not _may_be_there(base):
         raise NotFound(_TABLE.entity, name)
-    store = await connect(base)
+    try:
+        store = await connect(base)
+    except ConnectionFailed:
+        if base.type == "remote" or not _has_file_of_its_own(database, base):
+            raise
+        return
     try:
         if not await store.has_table(_TABLE.name):
             raise NotFound(_TABLE.entity, name)
@@ -205,6 +221,16 @@ def _make_room(place: DatabaseConfig) -> None:
 def _may_be_there(base: DatabaseConfig) -> bool:
     """Whether there is a file; of a server it is not known."""
     return base.type == "remote" or os.path.lexists(base.location)
+
+
+def _has_file_of_its_own(tenant: DatabaseConfig, base: DatabaseConfig) -> bool:
+    """Whether the tenant has another file than its base. Raises ``NotFound`` if that is missing."""
+    place = tenant.located.location
+    if place == base.location:
+        return False
+    if not os.path.lexists(place):
+        raise NotFound(_TABLE.entity, tenant.tenant or "") from None
+    return True
 
 
 def checked_name(name: str) -> str:

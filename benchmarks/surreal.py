@@ -1,6 +1,6 @@
 """What the choices of the SurrealDB engine cost and save: its own ways beside ours, in memory.
 
-python benchmarks/surrealdb.py > benchmarks/results/surrealdb-DATE.json
+python benchmarks/surreal.py > benchmarks/results/surrealdb-DATE.json
 """
 
 from __future__ import annotations
