@@ -252,3 +252,29 @@ async def test_the_benchmarks_own_files_become_what_was_normalized_from_them(
             compared += 1
             assert episode.tools == [step["tool"] for step in line["steps"]]
     assert compared > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"tasks": True}, "`tasks`: expected a list as the tasks"),
+        ({"simulations": 3}, "`simulations`: expected a list as the runs"),
+        ({"simulations": [3]}, "simulation 1: expected an object as the run"),
+    ],
+)
+async def test_a_malformed_result_file_is_refused(
+    db: PatternDB, tmp_path: Path, change: Any, problem: str
+) -> None:
+    file = written(tmp_path, "tau2.json", {**runs.tau2(), **change})
+    with pytest.raises(ImportFailed) as failed:
+        await import_episodes(db, file)
+    assert str(failed.value).startswith(f"tau2.json, {problem}")
+
+
+async def test_an_agent_without_a_name_is_called_after_the_file(
+    db: PatternDB, tmp_path: Path
+) -> None:
+    file = {**runs.tau2(), "info": {"agent_info": {"llm": True}}}
+    await import_episodes(db, written(tmp_path, "tau2.json", file))
+    (done,) = await db.episodes.list()
+    assert (await db.agents.require(done.agent_id)).name == "tau2"

@@ -158,4 +158,6 @@ class _Taking:
                     f"{self._source.name}: its agent {id!r} was deleted; restore or purge that "
                     "agent, or name another one."
                 ) from None
+        except InvalidValue as error:
+            raise self._source.failure("its agent", str(error).rstrip(".")) from error
         return id

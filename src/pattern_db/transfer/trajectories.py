@@ -137,7 +137,7 @@ def _objects(source: Source, value: Any) -> Iterator[Found]:
 
 def _simulations(source: Source, value: Json) -> Iterator[Found]:
     """The simulations of a τ²-bench file, with what it says of their tasks, domain and agent."""
-    tasks = value.get("tasks") or []
+    tasks = source.expect(list, value.get("tasks") or [], "`tasks`", "the tasks")
     by_id = {str(task.get("id")): task for task in tasks if isinstance(task, dict)}
     shared = {
         "tasks": by_id,

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from pattern_db.models import Json
-from pattern_db.repositories.episode_values import MAX_RESULT_CHARS, MAX_TASK_CHARS
+from pattern_db.repositories.episode_values import MAX_NAME_CHARS, MAX_RESULT_CHARS, MAX_TASK_CHARS
 
 from .reading import Source
 from .times import moment
@@ -88,7 +88,7 @@ def from_episode(found: Found) -> Trajectory:
     metadata = found.want(dict, value.pop("metadata", None) or {}, "`metadata`")
     if isinstance(value.get("gold_tools"), list):
         metadata = {NEEDED: _names(value.pop("gold_tools")), **metadata}
-    return _made(found, str(agent), fields, {**value, **metadata})
+    return _made(found, agent, fields, {**value, **metadata})
 
 
 def _step(given: Json) -> Json:
@@ -201,7 +201,10 @@ def _command(given: Json) -> Json | None:
     action = given.get("action")
     if not isinstance(action, str) or not action.strip():
         return None
-    step: Json = {"action": action.strip(), "tool": PurePath(action.split()[0]).name or "sh"}
+    step: Json = {
+        "action": action.strip(),
+        "tool": PurePath(action.split()[0]).name[:MAX_NAME_CHARS] or "sh",
+    }
     if isinstance(given.get("observation"), str):
         step["result"] = given["observation"]
     if isinstance(given.get("execution_time"), int | float):
@@ -232,8 +235,8 @@ def from_messages(found: Found) -> Trajectory:
     fields["steps"] = _calls(found, messages, fails=None)
     fields["outcome"] = outcome if outcome is not None else outcome_of_reward(found, reward)
     value.pop("tools", None)  # what could have been called, not what was
-    metadata = value.pop("metadata", None)
-    return _made(found, str(agent), fields, {**value, **(metadata or {})})
+    metadata = found.want(dict, value.pop("metadata", None) or {}, "`metadata`")
+    return _made(found, agent, fields, {**value, **metadata})
 
 
 # what they share
@@ -252,7 +255,7 @@ def outcome_of_reward(found: Found, reward: Any) -> Json:
     return {"kind": "partial", "verdict": f"reward {reward:g}"}
 
 
-def _made(found: Found, agent: str, fields: Json, metadata: Json) -> Trajectory:
+def _made(found: Found, agent: Any, fields: Json, metadata: Json) -> Trajectory:
     """The trajectory, its texts as long as what is stored; a long task is kept whole in its
     context."""
     task = fields["task"]
@@ -278,7 +281,8 @@ def _made(found: Found, agent: str, fields: Json, metadata: Json) -> Trajectory:
         steps.append(kept)
     given = {name: value for name, value in fields.items() if value is not None}
     given |= {"key": f"{fields['key']}:{_digest(task, steps)}", "steps": steps}
-    return Trajectory(found.place, agent, {**given, "metadata": metadata}, cut)
+    name = agent if isinstance(agent, str) and agent.strip() else found.source.stem
+    return Trajectory(found.place, name, {**given, "metadata": metadata}, cut)
 
 
 def _digest(task: str, steps: Sequence[Json]) -> str:
