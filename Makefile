@@ -10,15 +10,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 demo: .venv/.demo
 	$(BIN)/pattern demo
 
+# Four workers on two processors: tests of databases wait for disks.
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 4 --cov --cov-report=term --cov-fail-under=90
 
 # What failed in the run before, once more and one by one: a test that only fails beside others shows.
 test-failed: .venv/.dev
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test-quick: .venv/.dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 4 -m "not slow"
 
 check: .venv/.dev
 	$(BIN)/ruff check .

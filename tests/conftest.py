@@ -145,7 +145,11 @@ def turso_server() -> Iterator[TursoServer]:
         server.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgres", "turso", "surreal"])
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "turso", "surreal")]
+"""The engines beside SQLite: the quick tests leave them out."""
+
+
+@pytest.fixture(params=["sqlite", *OTHERS])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty database is, on each engine: for tests that hold for all."""
     if request.param == "surreal":

@@ -25,17 +25,10 @@ pytest.register_assert_rewrite(
 )
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        "sqlite-encrypted",
-        "postgres",
-        "turso",
-        "surreal-mem",
-        "surrealkv",
-        "surreal-ws",
-    ]
-)
+OTHERS = ("sqlite-encrypted", "postgres", "turso", "surreal-mem", "surrealkv", "surreal-ws")
+
+
+@pytest.fixture(params=["sqlite", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     if request.param == "surreal-mem":
         return on_surreal(SurrealOptions(url="mem://"))
