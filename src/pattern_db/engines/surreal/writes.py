@@ -1,4 +1,9 @@
-"""Query values that write, as steps of a script."""
+"""Query values that write, as steps of a script.
+
+Rows are chosen and changed by ``SELECT … FROM $rows``, not by ``map`` with a closure: each call of
+one costs what all values of the script weigh, so that a row would cost more the more rows are
+written at once.
+"""
 
 from __future__ import annotations
 
@@ -157,23 +162,33 @@ class _Rows:
     def _counted(self, columns: list[Column]) -> Write:
         """Each row says the place of its group's newest number among those that are asked for, and
         how many numbers later its own is."""
-        rows: list[list[Any]] = [[content] for content in self._contents()]
+        places: list[list[int]] = [[] for _ in self.rows]
         before, numbers = [], []
-        for column in columns:
-            groups = self._groups(column)
-            newest = self.value([list(group) for group in groups])
-            before.append(f"LET $_{column.name} = {_newest(self.table, column, newest)}")
-            place = len(rows[0])
-            numbers.append(
-                f"{quoted(column.name)}: $_{column.name}[$row[{place}]] + $row[{place + 1}]"
-            )
-            self._number(rows, groups, column)
-        given = self.value(rows)
-        numbered = f"{given}.map(|$row| object::extend($row[0], {{ {', '.join(numbers)} }}))"
+        for n, column in enumerate(columns):
+            newest = [self._newest(column, group) for group in self._groups(column)]
+            before.append(f"LET $_{column.name} = [{', '.join(newest)}]")
+            numbers.append(f"{quoted(column.name)}: $_{column.name}[at[{2 * n}]] + at[{2 * n + 1}]")
+            self._number(places, column)
+        rows = zip(self._contents(), places, strict=True)
+        given = self.value([{"row": row, "at": at} for row, at in rows])
+        numbered = f"(SELECT VALUE object::extend(row, {{ {', '.join(numbers)} }}) FROM {given})"
         self.stored = len(before)
         found = ", ".join(f"$_{column.name}" for column in columns)
         texts = (*before, self._insert(numbered), f"LET $_r = [{found}]")
-        return Write(texts, self.values, self._with_numbers(columns, rows))
+        return Write(texts, self.values, self._with_numbers(columns, places))
+
+    def _newest(self, column: Column, group: Sequence[Any]) -> str:
+        """The newest number of a group. Its values stand alone: with one that is taken out of a
+        list the planner reads the whole group."""
+        assert column.counted is not None
+        names = column.counted.within
+        same = " AND ".join(
+            f"{quoted(name)} = {self.value(value)}"
+            for name, value in zip(names, group, strict=True)
+        )
+        name, home = quoted(column.name), quoted(self.table.name)
+        newest = f"SELECT VALUE {name} FROM {home} WHERE {same} ORDER BY {name} DESC LIMIT 1"
+        return f"(({newest})[0] ?? {column.counted.first - 1})"
 
     def _group_of(self, column: Column) -> Callable[[Any], tuple[Any, ...]]:
         assert column.counted is not None
@@ -194,28 +209,28 @@ class _Rows:
             for group in groups
         ]
 
-    def _number(self, rows: list[list[Any]], groups: list[tuple[Any, ...]], column: Column) -> None:
+    def _number(self, places: list[list[int]], column: Column) -> None:
         group_of = self._group_of(column)
-        places = {group: n for n, group in enumerate(dict.fromkeys(map(group_of, self.rows)))}
-        seen = [0] * len(groups)
-        for row, parts in zip(self.rows, rows, strict=True):
-            place = places[group_of(row)]
+        place_of = {group: n for n, group in enumerate(dict.fromkeys(map(group_of, self.rows)))}
+        seen = [0] * len(place_of)
+        for row, at in zip(self.rows, places, strict=True):
+            place = place_of[group_of(row)]
             seen[place] += 1
-            parts += [place, seen[place]]
+            at += [place, seen[place]]
 
     def _with_numbers(
-        self, columns: list[Column], rows: list[list[Any]]
+        self, columns: list[Column], places: list[list[int]]
     ) -> Callable[[Any], list[Any]]:
         def read(found: Any) -> list[Any]:
             return [
                 msgspec.structs.replace(
                     row,
                     **{
-                        column.name: found[n][parts[1 + 2 * n]] + parts[2 + 2 * n]
+                        column.name: found[n][at[2 * n]] + at[2 * n + 1]
                         for n, column in enumerate(columns)
                     },
                 )
-                for row, parts in zip(self.rows, rows, strict=True)
+                for row, at in zip(self.rows, places, strict=True)
             ]
 
         return read
@@ -226,22 +241,24 @@ class _Rows:
         near = near_table(space)
         items = {t.text.kind: t for t in all_tables() if t.text is not None}
         item = items.get(kind)
-        parts = [
+        given = self.value(
             [
-                content,
-                {"id": _near_id(near, row), NEAR: _numbers(row.vector)},
-                record(item.name if item else "", row.item_id),
+                {
+                    "row": content,
+                    "near": {"id": _near_id(near, row), NEAR: _numbers(row.vector)},
+                    "item": record(item.name if item else "", row.item_id),
+                }
+                for content, row in zip(self._contents(), self.rows, strict=True)
             ]
-            for content, row in zip(self._contents(), self.rows, strict=True)
-        ]
-        live = f"{self.value(parts)}.map(|$row| [{_is_shown(item)}, $row[0], $row[1]])"
-        self.stored = 2
+        )
+        shown = _is_shown(item)
+        numbers = f"SELECT VALUE near FROM {given} WHERE {shown}"
+        self.stored = 1
         texts = (
-            f"LET $_live = {live}",
-            "LET $_kept = $_live.filter(|$row| $row[0])",
-            self._insert("$_kept.map(|$row| $row[1])"),
-            f"INSERT INTO {quoted(near)} $_kept.map(|$row| $row[2]) RETURN NONE",
-            "LET $_r = $_live.map(|$row| $row[0])",
+            f"LET $_live = (SELECT VALUE {shown} FROM {given})",
+            self._insert(f"(SELECT VALUE row FROM {given} WHERE {shown})"),
+            f"INSERT INTO {quoted(near)} ({numbers}) RETURN NONE",
+            "LET $_r = $_live",
         )
         return Write(texts, self.values, self._if_live)
 
@@ -253,17 +270,7 @@ def _is_shown(item: Table | None) -> str:
     if item is None or item.text is None:
         return "false"
     name, value = item.text.hidden
-    return f"(SELECT VALUE {quoted(name)} FROM ONLY $row[2]) = {'false' if value else 'true'}"
-
-
-def _newest(table: Table, column: Column, groups: str) -> str:
-    assert column.counted is not None
-    same = " AND ".join(f"{quoted(n)} = $group[{i}]" for i, n in enumerate(column.counted.within))
-    name = quoted(column.name)
-    newest = (
-        f"SELECT VALUE {name} FROM {quoted(table.name)} WHERE {same} ORDER BY {name} DESC LIMIT 1"
-    )
-    return f"{groups}.map(|$group| (({newest})[0] ?? {column.counted.first - 1}))"
+    return f"item.{quoted(name)} = {'false' if value else 'true'}"
 
 
 def _of_space(row: Any) -> tuple[str, ...]:
