@@ -70,7 +70,7 @@ class Writer:
             agent_id=message.agent_id,
             start_char=0,
             end_char=len(message.content),
-            content_hash=message.id,
+            content_hash=message.id.encode(),
             vector=(made / np.linalg.norm(made)).tobytes(),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import shutil
 import signal
 import ssl
@@ -28,11 +29,13 @@ from pattern_db import (
     User,
 )
 from pattern_db.engines.surreal import SurrealStore, vectors
+from pattern_db.engines.surreal.compiler import compile_query
 from pattern_db.engines.surreal.connection import Options
 from pattern_db.engines.surreal.failures import SurrealError, translated
+from pattern_db.engines.surreal.writes import steps
 from pattern_db.filters import param
 from pattern_db.models import Message, Role
-from pattern_db.query import Count, delete, select, update
+from pattern_db.query import Bound, Count, Insert, delete, select, update
 from pattern_db.schema import all_tables, columns_of, table_of
 from pattern_db.testing.rows import (
     MESSAGES,
@@ -294,6 +297,34 @@ async def test_a_text_of_another_table_in_one_transaction_is_numbered_once(
         (third,) = await add(store, message("m3"))
     assert [first.ordinal, second.ordinal, third.ordinal] == [0, 1, 2]
     assert (await read(store, message("m3"))).ordinal == 2
+    await store.close()
+
+
+async def test_rows_of_several_groups_are_numbered_in_one_write(store: SurrealStore) -> None:
+    await add(store, agent("flux"), agent("sol"))
+    await add(store, message("m0", "flux"), message("m1", "flux"), message("m2", "sol"))
+    turns = [message(f"n{n}", "flux" if n % 3 else "sol") for n in range(9)]
+    stored = await add(store, *turns)
+    assert [row.ordinal for row in stored] == [1, 2, 3, 2, 4, 5, 3, 6, 7]
+    assert [(await read(store, row)).ordinal for row in turns] == [1, 2, 3, 2, 4, 5, 3, 6, 7]
+    await store.close()
+
+
+async def test_what_a_row_costs_does_not_depend_on_how_many_there_are(store: SurrealStore) -> None:
+    """A closure costs what the whole script weighs each time; a number is one step in an index."""
+    await space(store)
+    await add(store, agent("flux"), message("m0"))
+    item = message("m1")
+    rows = [item, embedding(item, vector(1, *[0] * 7))]
+    for row in rows:
+        (write,) = steps([Bound(Insert(table_of(type(row))), {"row": row})], compile_query)
+        assert "|$" not in "".join(write.texts)
+        if row is item:
+            found = re.search(r"SELECT .* LIMIT 1", write.texts[0])
+            assert found is not None
+            values = {f"_{n}_": value for n, value in enumerate(write.values)}
+            (plan,) = await store._run(f"EXPLAIN {found[0]}", values)
+            assert re.search(r"IndexScan.*Backward, limit: 1\]", str(plan["result"]))
     await store.close()
 
 
