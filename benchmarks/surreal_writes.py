@@ -95,6 +95,7 @@ async def measured(sizes: Sequence[int], *, vectors: bool) -> dict[str, Any]:
                     await writer.write(BATCH, vectors=vectors) for _ in range(before, size, BATCH)
                 ]
                 by_size[f"up to {size} messages"] = round(sum(took) / (size - before), 3)
+                print(f"{vectors=}", by_size, file=sys.stderr)
         by_batch = {}
         for rows in AT_ONCE:
             async with pattern_db.open(f"surrealkv://{home}/n{rows}", embeddings="none") as db:
