@@ -5,13 +5,17 @@ RUN_LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-failed test-quick check bench bench-peers lock clean
+.PHONY: demo test test-failed test-quick coverage check bench bench-peers lock clean
 
 demo: .venv/.demo
 	$(BIN)/pattern demo
 
 # Four workers on two processors: tests of databases wait for disks.
 test: .venv/.dev
+	$(BIN)/python -m pytest -n 4
+
+# Which lines no test runs.
+coverage: .venv/.dev
 	$(BIN)/python -m pytest -n 4 --cov --cov-report=term --cov-fail-under=90
 
 # What failed in the run before, once more and one by one: a test that only fails beside others shows.

@@ -152,6 +152,11 @@ OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "t
 @pytest.fixture(params=["sqlite", *OTHERS])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty database is, on each engine: for tests that hold for all."""
+    return located(request, tmp_path)
+
+
+def located(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database on the engine that the parameter names."""
     if request.param == "surreal":
         return f"surrealkv://{tmp_path}/mind"
     if request.param == "turso":

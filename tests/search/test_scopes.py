@@ -6,6 +6,7 @@ import asyncio
 import operator
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 import pattern_db
 from pattern_db import Agent, InvalidValue, NotFound, PatternDB
 from pattern_db.search import gathering
+from tests.conftest import OTHERS, located
 from tests.reliability.tiny import TinyEmbeddings
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -23,6 +25,11 @@ MODES = ["hybrid", "semantic", "keyword"]
 QUIET = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+@pytest.fixture(params=["sqlite", *OTHERS])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return located(request, tmp_path)
 
 
 @pytest.fixture(scope="module")
