@@ -16,7 +16,8 @@ from .verbs import VERBS
 
 NEEDS_NO_DATABASE = {
     *("init", "import", "demo", "config show", "config check"),
-    *("eval locomo", "eval cranfield", "eval beir"),
+    *("eval locomo", "eval cranfield", "eval beir", "eval episodes"),
+    *("db copy", "db compare", "tenant create"),  # tested with what they are about
 }
 WORDS = {
     "agent create": ["Flux"],
@@ -29,6 +30,16 @@ WORDS = {
     "memory append": ["human", "x"],
     "memory share": ["human", "a"],
     "memory unshare": ["human", "a"],
+    **{f"episode {verb}": ["x"] for verb in ("checkpoint", "next", "outlook", "plan", "recall")},
+    **{
+        f"episode {verb}": ["x", "y"]
+        for verb in ("abstain", "complete", "fail", "on-error", "step")
+    },
+    "episode resume": ["x"],
+    "episode start": ["x"],
+    "learn feedback": ["x", "success"],
+    "learn recommend": ["x"],
+    "tenant drop": ["acme", "--yes"],
     "message list": [],
     "message repair": [],
 }

@@ -57,8 +57,11 @@ def read(path: str | Path) -> apsw.Connection:
 
 
 def rows_of(connection: apsw.Connection, model: type[msgspec.Struct]) -> dict[int, Any]:
-    """Every row of a model's table as a model, by its row number."""
+    """Every row of a model's table as a model, by its row number; none where a power cut came
+    before the migration that makes it."""
     table = table_of(model)
+    if not connection.table_exists("main", table.name):
+        return {}
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     as_model = model_reader(table)
     rows: Any = connection.execute(f"SELECT pk, {names} FROM {table.name}")

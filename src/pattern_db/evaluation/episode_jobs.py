@@ -1,25 +1,24 @@
 """The folds of an evaluation, each a job, spread over processes of their own.
 
 A worker is ``python -m pattern_db.evaluation.episode_worker``: it reads what all jobs share and
-then jobs from standard input, and writes what was asked to standard output, each as a pickle after
-its length. It ends with its input.
+then jobs from standard input, and writes what was asked to standard output, each as MessagePack
+after its length. It ends with its input.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import random
 import struct
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
+import numpy as np
 
-from pattern_db.embeddings.provider import Vector
 from pattern_db.errors import PatternError
 
 from .episode_asking import Asked, Fold, KnownVectors, Wanted, empty_database
@@ -27,24 +26,29 @@ from .episode_trials import Trial, folds
 
 SAME_TASK = "The same task for everyone."
 WORKERS = 2
+T = TypeVar("T")
 _LENGTH = struct.Struct(">Q")
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Small matrices: more threads only wait for each other."""
 
 
 class Shared(msgspec.Struct):
-    """What all jobs share: the runs, the tools that change something, the vectors of the tasks."""
+    """What all jobs share: the runs, the tools that change something, and the vectors of the tasks
+    as the bytes of little-endian float32s."""
 
     trials: list[Trial]
     changing: dict[str, frozenset[str]]
     model_id: str | None
-    vectors: Mapping[str, Vector]
+    vectors: dict[str, bytes]
     folder: str | None = None
 
     @property
     def provider(self) -> KnownVectors | None:
         """The provider of the vectors, if there are any."""
-        return None if self.model_id is None else KnownVectors(self.model_id, self.vectors)
+        if self.model_id is None:
+            return None
+        known = {text: np.frombuffer(raw, "<f4") for text, raw in self.vectors.items()}
+        return KnownVectors(self.model_id, known)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -94,7 +98,7 @@ async def _started(shared: Shared) -> asyncio.subprocess.Process:
 
 async def _send(worker: asyncio.subprocess.Process, value: Any) -> None:
     assert worker.stdin is not None
-    data = pickle.dumps(value)
+    data = msgspec.msgpack.encode(value)
     worker.stdin.write(_LENGTH.pack(len(data)) + data)
     await worker.stdin.drain()
 
@@ -107,8 +111,7 @@ async def _asked(worker: asyncio.subprocess.Process, job: Job) -> Asked:
         data = await worker.stdout.readexactly(*_LENGTH.unpack(head))
     except asyncio.IncompleteReadError as error:
         raise PatternError("A process of the evaluation ended early; see what it wrote.") from error
-    asked: Asked = pickle.loads(data)  # noqa: S301 (our own process wrote it)
-    return asked
+    return msgspec.msgpack.decode(data, type=Asked)
 
 
 async def _ended(worker: asyncio.subprocess.Process) -> None:
@@ -126,16 +129,16 @@ async def _ended(worker: asyncio.subprocess.Process) -> None:
 
 def serve(given: BinaryIO, answers: BinaryIO) -> None:
     """Do the jobs that come in, to the end of the input."""
-    shared = _read(given)
-    while (job := _read(given)) is not None:
-        data = pickle.dumps(asyncio.run(run_job(shared, job)))
+    shared = _read(given, Shared)
+    while shared is not None and (job := _read(given, Job)) is not None:
+        data = msgspec.msgpack.encode(asyncio.run(run_job(shared, job)))
         answers.write(_LENGTH.pack(len(data)) + data)
         answers.flush()
 
 
-def _read(stream: BinaryIO) -> Any:
+def _read(stream: BinaryIO, kind: type[T]) -> T | None:
     head = stream.read(_LENGTH.size)
-    return pickle.loads(stream.read(*_LENGTH.unpack(head))) if head else None  # noqa: S301
+    return msgspec.msgpack.decode(stream.read(*_LENGTH.unpack(head)), type=kind) if head else None
 
 
 async def run_job(shared: Shared, job: Job) -> Asked:

@@ -137,7 +137,8 @@ async def _shared(
         finally:
             if own is not None:
                 await own.close()
-    return Shared(trials, changing_tools(sources, trials), model_id, vectors)
+    raw = {text: vector.astype("<f4").tobytes() for text, vector in vectors.items()}
+    return Shared(trials, changing_tools(sources, trials), model_id, raw)
 
 
 def _guard_jobs(seeds: Sequence[int]) -> dict[str, list[Job]]:
