@@ -57,11 +57,8 @@ def read(path: str | Path) -> apsw.Connection:
 
 
 def rows_of(connection: apsw.Connection, model: type[msgspec.Struct]) -> dict[int, Any]:
-    """Every row of a model's table as a model, by its row number; none where a power cut came
-    before the migration that makes it."""
+    """Every row of a model's table as a model, by its row number."""
     table = table_of(model)
-    if not connection.table_exists("main", table.name):
-        return {}
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     as_model = model_reader(table)
     rows: Any = connection.execute(f"SELECT pk, {names} FROM {table.name}")
@@ -80,9 +77,13 @@ def _damage(connection: apsw.Connection) -> Iterator[str]:
 
 
 def _disagreements(connection: apsw.Connection, *, embedded: bool) -> Iterator[str]:
-    rows = {model: rows_of(connection, model) for model in _SEARCHED}
-    for model in _SEARCHED:
-        yield from _text_index(connection, table_of(model), rows[model])
+    rows = {
+        model: rows_of(connection, model)
+        for model in _SEARCHED  # a power cut may have come before the migration that makes one
+        if connection.table_exists("main", table_of(model).name)
+    }
+    for model, by_pk in rows.items():
+        yield from _text_index(connection, table_of(model), by_pk)
     if embedded:
         yield from _vectors(
             connection, [item for by_pk in rows.values() for item in by_pk.values()]
