@@ -264,6 +264,20 @@ async def test_scores_are_the_cosines_of_these_items(store: Store) -> None:
     assert await store.vector_scores(MESSAGES, vector(1), agent_ids=["sol"], **others) == {}
 
 
+async def test_scores_are_those_of_the_vector_given_whatever_was_searched_before(
+    store: Store,
+) -> None:
+    await _embedded(store, m1=vector(1), m2=vector(0, 1))
+    asked: dict[str, Any] = {"space": SPACE, "agent_ids": ["flux"], "ids": ["m1", "m2"]}
+    for given, expected in ((vector(1), [1.0, 0.0]), (vector(0, 1), [0.0, 1.0])):
+        await _near(store, vector(1))
+        scores = await store.vector_scores(MESSAGES, given, **asked)
+        assert [round(scores[id], 4) for id in ("m1", "m2")] == expected
+    await add(store, message("m3"), embedding(message("m3"), vector(1)))  # more than were compared
+    scores = await store.vector_scores(MESSAGES, vector(1), **{**asked, "ids": ["m1", "m3"]})
+    assert {id: round(score, 4) for id, score in scores.items()} == {"m1": 1.0, "m3": 1.0}
+
+
 async def test_searches_inside_a_transaction_see_its_writes(store: Store) -> None:
     await _embedded(store, m1=vector(1))
     with pytest.raises(KeyError):
