@@ -351,7 +351,7 @@ def _get(query: Get) -> Compiled:
 def _select(query: Select) -> Compiled:
     statement, table = Statement(query.table), query.table
     columns = [table.column(name) for name in query.columns] or list(table.columns)
-    source = statement.rows(query.filters)
+    source = statement.rows(_first_bound_first(query))
     ranks = [table.column(order.column) for order in query.orders]
     ranks = [column for column in ranks if column.ranks]
     order = _order(query, table)
@@ -363,6 +363,24 @@ def _select(query: Select) -> Compiled:
     values = row_reader(columns)
     read = (lambda row: tuple(values(row))) if query.columns else _model_reader(table)
     return statement.finish(text, lambda rows: [read(row) for row in rows])
+
+
+def _first_bound_first(query: Select) -> list[Filter]:
+    """The filters, and before the others the one that says where an ordered read begins: of two bounds
+    of a column the planner lets only the first bound the index, and reads on from the other end."""
+    if not query.orders:
+        return list(query.filters)
+    first = query.orders[0]
+    begins = ("<", "<=") if first.descending else (">", ">=")
+
+    def is_other(part: Filter) -> bool:
+        return not (
+            isinstance(part, Comparison)
+            and part.column == first.column
+            and part.operator in begins
+        )
+
+    return sorted(query.filters, key=is_other)
 
 
 def _place(column: Column) -> str:
