@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -149,6 +151,10 @@ OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "t
 """The engines beside SQLite: the quick tests leave them out."""
 
 
+REFUSED_UNHEARD = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+"""For tests of what is refused before an engine hears of it: to ask one is enough."""
+
+
 @pytest.fixture(params=["sqlite", *OTHERS])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty database is, on each engine: for tests that hold for all."""
@@ -156,12 +162,35 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def located(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database on the engine that the parameter names."""
+    """An empty database on the engine that the parameter names. Where making one takes long, it is a
+    copy of one that was made before."""
     if request.param == "surreal":
+        shutil.copytree(request.getfixturevalue("made_surreal"), tmp_path / "mind")
         return f"surrealkv://{tmp_path}/mind"
     if request.param == "turso":
         return f"turso://{tmp_path}/mind.db"
     if request.param == "sqlite":
         return str(tmp_path / "mind.db")
-    url: str = request.getfixturevalue("postgres")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.database(like=request.getfixturevalue("made_postgres"))
+    request.addfinalizer(lambda: server.drop(url))
     return url
+
+
+@pytest.fixture(scope="session")
+def made_surreal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "mind"
+    asyncio.run(_make(f"surrealkv://{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def made_postgres(postgres_server: PostgresServer) -> str:
+    url = postgres_server.database()
+    asyncio.run(_make(url))
+    return url
+
+
+async def _make(url: str) -> None:
+    async with pattern_db.open(url, embeddings="none"):
+        pass

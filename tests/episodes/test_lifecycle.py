@@ -26,6 +26,7 @@ from pattern_db.models import OutcomeKind, Pattern, PatternEvidence, Spatiotempo
 from pattern_db.query import Count, select
 from pattern_db.schema import table_of
 from pattern_db.testing.entities import json_values, texts
+from tests.conftest import REFUSED_UNHEARD
 from tests.rigs.ticks import cancel_at, count_ticks
 
 from .working import FIX, worked
@@ -346,6 +347,7 @@ async def test_two_imports_of_the_same_at_once_write_it_once(db: PatternDB, flux
     await whole(db.store)
 
 
+@REFUSED_UNHEARD
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -392,6 +394,7 @@ LIMITS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@REFUSED_UNHEARD
 @pytest.mark.parametrize(("field", "given_"), LIMITS)
 async def test_an_episode_that_cannot_be_is_refused_by_the_name_of_the_field(
     db: PatternDB, flux: Agent, field: str, given_: dict[str, Any]

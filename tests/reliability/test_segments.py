@@ -75,7 +75,7 @@ def test_random_lives_are_searched_as_a_model_is() -> None:
     run_state_machine_as_test(
         SegmentMachine,
         settings=settings(
-            max_examples=60,
+            max_examples=20,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -27,8 +27,8 @@ from tests.rigs.canary import Needles
 
 from .tiny import TinyEmbeddings
 
-TENANTS = 50
-OPERATIONS = int(os.environ.get("PATTERN_TEST_OPERATIONS", "2500"))
+OPERATIONS = int(os.environ.get("PATTERN_TEST_OPERATIONS", "1000"))
+TENANTS = 50 if OPERATIONS >= 10_000 else 12
 COMMON = "everyone keeps this secret about the garden in Oslo"
 
 Ids = dict[str, list[str]]
@@ -170,7 +170,7 @@ async def act(tenant: Tenant, kind: str, method: Callable[..., Any]) -> object:
 
 @pytest.fixture
 async def tenants(location: str) -> AsyncIterator[tuple[Needles, list[Tenant]]]:
-    """Fifty tenants of one database, all open, each seeded."""
+    """Tenants of one database, all open, each seeded."""
     needles, made = Needles(seed=11), []
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(pattern_db.open(location, embeddings="none"))

@@ -19,6 +19,7 @@ from pattern_db import (
     Permission,
     PermissionDenied,
 )
+from tests.conftest import REFUSED_UNHEARD
 
 
 async def test_a_block_keeps_every_version_of_its_text(db: PatternDB, flux: Agent) -> None:
@@ -301,6 +302,7 @@ async def test_imports_of_the_same_entries_at_once_write_each_once(
     assert sum(map(len, written)) == await db.archival.count(flux.id) == 50
 
 
+@REFUSED_UNHEARD
 @pytest.mark.parametrize(
     ("entries", "problem"),
     [

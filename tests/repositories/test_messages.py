@@ -23,6 +23,7 @@ from pattern_db import (
     ToolResponse,
     Unsupported,
 )
+from tests.conftest import REFUSED_UNHEARD
 from tests.rigs.hostile import nested
 
 MAY = datetime(2023, 5, 8, 13, 56, tzinfo=UTC)
@@ -168,6 +169,7 @@ async def test_models_can_be_appended_to_another_agent(db: PatternDB, flux: Agen
     assert (copied.content, copied.parts) == (message.content, message.parts)
 
 
+@REFUSED_UNHEARD
 @pytest.mark.parametrize(
     ("entry", "named"),
     [

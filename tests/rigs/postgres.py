@@ -25,16 +25,16 @@ class Server:
         self._server: Any = None
         self._numbers = itertools.count()
 
-    def database(self) -> str:
-        """The URL of an empty database, with pgvector."""
+    def database(self, like: str | None = None) -> str:
+        """The URL of an empty database with pgvector, or of a copy of another one."""
         name = f"test_{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template()}")
+        template = self._template() if like is None else _name(like)
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever uses it."""
-        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
-        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+        self._run(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
     def url(self, database: str) -> str:
         """The URL of a database."""
@@ -63,3 +63,7 @@ class Server:
     def _run(self, statement: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
+
+
+def _name(url: str) -> str:
+    return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])

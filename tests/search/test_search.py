@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import pattern_db
 from pattern_db import Agent, Hit, InvalidValue, NotFound, PatternDB, Unsupported
 from pattern_db.embeddings import EmbeddingProvider
-from tests.conftest import Shared
+from tests.conftest import REFUSED_UNHEARD, Shared
 
 MAY = datetime(2023, 5, 8, tzinfo=UTC)
 MODES = ["hybrid", "semantic", "keyword"]
@@ -222,10 +222,10 @@ AWKWARD = [
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("query", AWKWARD, ids=[repr(q[:12]) for q in AWKWARD])
-async def test_any_text_is_a_query(minded: PatternDB, sol: Agent, mode: str, query: str) -> None:
-    hits = await minded.search(sol.id, query, mode=mode)
-    assert all(0 <= hit.score <= 1 for hit in hits)
+async def test_any_text_is_a_query(minded: PatternDB, sol: Agent, mode: str) -> None:
+    for query in AWKWARD:
+        hits = await minded.search(sol.id, query, mode=mode)
+        assert all(0 <= hit.score <= 1 for hit in hits), query[:20]
 
 
 @pytest.mark.parametrize("query", ["", "   ", "\n"])
@@ -260,6 +260,7 @@ async def test_words_that_look_like_syntax_are_found_as_words(db: PatternDB, flu
         assert texts(await db.search(flux.id, query, limit=1)) == [expected]
 
 
+@REFUSED_UNHEARD
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -366,8 +366,8 @@ def _select(query: Select) -> Compiled:
 
 
 def _first_bound_first(query: Select) -> list[Filter]:
-    """The filters, and before the others the one that says where an ordered read begins: of two bounds
-    of a column the planner lets only the first bound the index, and reads on from the other end."""
+    """The filters, and before the others the one that says where an ordered read begins: of two
+    bounds of a column the planner gives the index only the first."""
     if not query.orders:
         return list(query.filters)
     first = query.orders[0]
@@ -375,9 +375,7 @@ def _first_bound_first(query: Select) -> list[Filter]:
 
     def is_other(part: Filter) -> bool:
         return not (
-            isinstance(part, Comparison)
-            and part.column == first.column
-            and part.operator in begins
+            isinstance(part, Comparison) and part.column == first.column and part.operator in begins
         )
 
     return sorted(query.filters, key=is_other)
