@@ -3,10 +3,12 @@
 python benchmarks/copying.py                             # sqlite and postgres
 python benchmarks/copying.py turso='turso:///tmp/t{n}'   # further engines: empty databases
 python benchmarks/copying.py --rows 10000                # fewer rows
+python benchmarks/copying.py --ring                      # not every pair, only the ring
 python benchmarks/copying.py --quick                     # 2,000 rows, prints only
 
 Every ordered pair of engines is timed once, each copy a process of its own; then one copy goes
 around the ring of all engines while it is killed (``kill -9``) twenty times, and must arrive equal.
+What a hop of the ring took has its kills and starts in it.
 """
 
 from __future__ import annotations
@@ -202,21 +204,26 @@ def _order(engines: list[str]) -> list[tuple[str, str]]:
 
 def ring(places: Places, first: str) -> dict[str, object]:
     """Around all engines back to the first, killed on the way."""
-    at, killed, hops = first, 0, [*places.engines[1:], "sqlite"]
-    for number, engine in enumerate(hops):
+    at, killed, hops, took = first, 0, [*places.engines[1:], "sqlite"], {}
+    for number, (left, engine) in enumerate(itertools.pairwise(["sqlite", *hops])):
         place, wanted = places.empty(engine), -(-KILLS // len(hops))
+        started = time.perf_counter()
         for cycle in kills(command(at, place), wanted, SEED + number, 2.0, cwd=ROOT):
             killed += cycle.returncode == -9
         timed(at, place)
+        took[f"{left} → {engine}"] = round(time.perf_counter() - started, 1)
+        print(took, flush=True)
         at = place
     check = asyncio.run(compared(first, at))
-    return {"ring": " → ".join(["sqlite", *hops]), "kills": killed, **check}
+    path = " → ".join(["sqlite", *hops])
+    return {"ring": path, "kills": killed, "seconds_of_hops": took, **check}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", nargs="*", help="NAME=URL; {n} in it becomes a number")
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--ring", action="store_true", help="only the ring")
     parser.add_argument("--quick", action="store_true", help="2,000 rows, no file")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -230,12 +237,14 @@ def main() -> None:
         try:
             first = places.empty("sqlite")
             asyncio.run(fill(first, rows))
-            found = {"rows": rows, "pairs": pairs(places, first, rows), "ring": ring(places, first)}
+            timings = [] if arguments.ring else pairs(places, first, rows)
+            found = {"rows": rows, "pairs": timings, "ring": ring(places, first)}
         finally:
             places.stop()
     print(json.dumps(found["ring"], indent=1, ensure_ascii=False))
     if not arguments.quick:
-        name = f"copying-{rows}-{datetime.now(UTC):%Y-%m-%d}.json"
+        kind = "ring" if arguments.ring else "copying"
+        name = f"{kind}-{rows}-{datetime.now(UTC):%Y-%m-%d}.json"
         text = json.dumps({**machine(), **found}, indent=1, ensure_ascii=False)
         (RESULTS / name).write_text(text + "\n", "utf-8")
         print(f"written to benchmarks/results/{name}")
