@@ -23,14 +23,14 @@ from .candidate import Candidate
 from .options import Mode, SearchOptions
 from .past import MOST_EMBEDDED, changed_blocks
 
-CANDIDATES = 100
+CANDIDATES = 60
 """How many items each side offers for ranking at least."""
 CANDIDATES_A_HIT = 3
 """How many for each hit that is asked for, if that is more."""
 NEAREST = 50
 """How many are enough at least of what stands alone where its vector alone orders it, or twice the
 hits asked for."""
-NEIGHBOURS_OF = 40
+NEIGHBOURS_OF = 30
 """For how many of the best, by the ranks they have on both sides, the turns beside them are offered
 too at least: for as many as hits are asked for, if that is more."""
 FUSED_AFTER = 20

@@ -31,6 +31,8 @@ MOST_NEWEST, MOST_SCORED = 4_000, 3_000
 """The same where searches are within something narrow: BM25 costs 4 µs a row that matches."""
 _SCOPES = "SELECT 'a' || pk FROM agents WHERE id IN (SELECT value FROM json_each(?))"
 _RECOUNTED_GROWTH = 0.1
+_AT_ONCE = 50
+"""How many terms one statement looks up."""
 
 Hits = list[tuple[str, float]]
 
@@ -139,36 +141,47 @@ class _Postings:
         self._passing = passing
         self._index, self._table = quoted(text_table(table)), quoted(table.name)
 
-    def of(self, term: str, size: int) -> Rows:
-        """The rows that hold a term, the newest in a scope of a larger size."""
-        sql = f"SELECT rowid AS pk FROM {self._index} WHERE {self._index} MATCH ?"
-        if size > MOST_ROWS:
-            sql += f" ORDER BY rowid DESC LIMIT {MOST_ROWS}"
-        found = self._rows(sql, (self._match([term]),))
-        if len(found) < MOST_ROWS or not self._passing.narrows:
+    def of(self, terms: Sequence[str], size: int) -> list[Rows]:
+        """The rows that hold each term, the newest in a scope of a larger size."""
+        found = self._of_each(terms, MOST_ROWS if size > MOST_ROWS else None)
+        if not self._passing.narrows:
             return found
-        # older ones that pass may lie beyond the limit
+        return [
+            rows if len(rows) < MOST_ROWS else self._passing_of(term)
+            for term, rows in zip(terms, found, strict=True)
+        ]
+
+    def _passing_of(self, term: str) -> Rows:
+        """The newest rows that hold a term and pass: they may lie beyond the newest of all."""
         sql, values = self._passing.joined(
             f"SELECT {self._index}.rowid AS pk FROM {self._index} JOIN {self._table} "
             f"ON {self._table}.pk = {self._index}.rowid WHERE {self._index} MATCH ?"
         )
         sql += f" ORDER BY {self._index}.rowid DESC LIMIT {MOST_ROWS}"
-        return self._rows(sql, (self._match([term]), *values))
+        found = f"SELECT group_concat(pk) FROM ({sql})"
+        ((listed,),) = self._connection.execute(found, (self._match([term]), *values))
+        return _numbers(listed)
 
-    def newest(self, term: str) -> Rows:
-        """The newest rows that hold a term, whether they pass or not."""
+    def newest(self, terms: Sequence[str]) -> list[Rows]:
+        """The newest rows that hold each term, whether they pass or not."""
+        return self._of_each(terms, MOST_NEWEST)
+
+    def _of_each(self, terms: Sequence[str], newest: int | None) -> list[Rows]:
+        """One text of numbers for each term, all in one row: a Python value for each number would
+        take longer than finding it, and each step of a statement waits for other threads."""
         sql = f"SELECT rowid AS pk FROM {self._index} WHERE {self._index} MATCH ?"
-        return self._rows(f"{sql} ORDER BY rowid DESC LIMIT {MOST_NEWEST}", (self._match([term]),))
+        if newest is not None:
+            sql += f" ORDER BY rowid DESC LIMIT {newest}"
+        found: list[Rows] = []
+        for start in range(0, len(terms), _AT_ONCE):
+            some = terms[start : start + _AT_ONCE]
+            each = ", ".join([f"(SELECT group_concat(pk) FROM ({sql}))"] * len(some))
+            (row,) = self._connection.execute(f"SELECT {each}", [self._match([t]) for t in some])
+            found += map(_numbers, row)
+        return found
 
     def _match(self, terms: Sequence[str]) -> str:
         return match_expression(terms, self._scopes, self._within)
-
-    def _rows(self, sql: str, values: tuple[Any, ...]) -> Rows:
-        import numpy as np
-
-        # one text for all rows: a Python value for each would take longer than finding it
-        ((listed,),) = self._connection.execute(f"SELECT group_concat(pk) FROM ({sql})", values)
-        return np.fromstring(listed or "", np.int64, sep=",")
 
     def passing(self, rows: Sequence[int]) -> dict[int, str]:
         """The ids of those of these rows that pass."""
@@ -187,12 +200,18 @@ class _Postings:
         return list(rows)
 
 
+def _numbers(listed: str | None) -> Rows:
+    import numpy as np
+
+    return np.fromstring(listed or "", np.int64, sep=",")
+
+
 def _by_rarity(postings: _Postings, terms: Sequence[str], size: int, limit: int) -> Hits:
     """Rows by the sum of their terms' rarity, newest first where that is equal.
 
     That is BM25 without frequency and length, of which short texts have next to none.
     """
-    return _rarest(postings, [postings.of(term, size) for term in terms], size, limit)
+    return _rarest(postings, postings.of(terms, size), size, limit)
 
 
 def _rarest(postings: _Postings, found: Sequence[Rows], size: int, limit: int) -> Hits:
@@ -216,7 +235,7 @@ def _rarest(postings: _Postings, found: Sequence[Rows], size: int, limit: int) -
 def _by_either(postings: _Postings, terms: Sequence[str], size: int, limit: int) -> Hits:
     """Rows by BM25 where few match, else by rarity among the newest of each term; of all, if too
     few of those pass."""
-    newest = [postings.newest(term) for term in terms]
+    newest = postings.newest(terms)
     if sum(map(len, newest)) <= MOST_SCORED:
         return postings.bm25(terms, limit)
     hits = _rarest(postings, newest, size, limit)
@@ -248,7 +267,8 @@ def _by_bm25(postings: _Postings, terms: Sequence[str], size: int, limit: int) -
 
 def _telling(postings: _Postings, terms: Sequence[str]) -> list[str]:
     """The rarest terms, as long as they match few enough rows; one at least."""
-    counted = sorted((len(postings.of(term, MOST_ROWS + 1)), term) for term in terms)
+    lengths = map(len, postings.of(terms, MOST_ROWS + 1))
+    counted = sorted(zip(lengths, terms, strict=True))
     kept: list[str] = []
     matched = 0
     for rows, term in counted:
