@@ -118,6 +118,22 @@ def row_reader(columns: Iterable[Column]) -> Callable[[tuple[Any, ...]], list[An
     return read
 
 
+def tuple_reader(columns: Iterable[Column]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """The same, as a tuple."""
+    listed = list(columns)
+    decoders = [(i, d) for i, c in enumerate(listed) if (d := decoder_of(c)) is not None]
+    if len(decoders) != 1:
+        read = row_reader(listed)
+        return lambda row: tuple(read(row))
+    ((place, decode),) = decoders
+
+    def read_one(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        value = row[place]
+        return row if value is None else (*row[:place], decode(value), *row[place + 1 :])
+
+    return read_one
+
+
 def model_reader(table: Table) -> Callable[[tuple[Any, ...]], Any]:
     """Turns a driver's row of all columns into a model."""
     read, model = row_reader(table.columns), table.model
@@ -211,13 +227,19 @@ def _comparison(statement: Statement, part: Comparison) -> str:
     return f"{statement.name(column)} {part.operator} {statement.values(column, part.value)}"
 
 
-def _plain(values: Any) -> str:
-    return encode_json([_encode_enum(_encode_time(value)) for value in values])
+def _listed(values: Any) -> str:
+    """Values as a JSON array; what is absent is never one of them."""
+    return encode_json([value for value in values if value is not None])
+
+
+def _listed_times(values: Any) -> str:
+    return encode_json([_encode_time(value) for value in values if value is not None])
 
 
 def _in(statement: Statement, part: In) -> str:
     column = statement.table.column(part.column)
-    listed = statement.value(part.values, _plain)
+    encode = _listed_times if column.type is ColumnType.TIME else _listed
+    listed = statement.value(part.values, encode)
     return f"{statement.name(column)} IN (SELECT +value FROM json_each({listed}))"
 
 
@@ -358,8 +380,7 @@ def _compile_select(query: Select, kind: type[Statement]) -> Compiled:
     sql += statement.order(query.orders)
     if query.at_most is not None:
         sql += f" LIMIT {statement.value(query.at_most)}"
-    read_values = row_reader(columns)
-    read = (lambda row: tuple(read_values(row))) if query.columns else model_reader(table)
+    read = tuple_reader(columns) if query.columns else model_reader(table)
     return statement.finish(sql, read, writes=False, bounded=query.at_most is not None)
 
 
