@@ -22,8 +22,12 @@ LOAD_MODEL = (
 
 def _run(*command: str) -> float:
     with Stopwatch() as watch:
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=_COMPILED)
     return watch.seconds
+
+
+_COMPILED = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""What is installed was compiled once; where nothing may be written, it would be at every start."""
 
 
 async def rows(rounds: int) -> list[Result]:

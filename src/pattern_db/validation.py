@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -240,6 +239,8 @@ def check_known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
     allowed = list(known)
     for name in given:
         if name not in allowed:
-            near = difflib.get_close_matches(str(name), allowed, n=1)
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(name), allowed, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(allowed)}."
             raise InvalidValue(kind, f"there is no {str(name)[:80]!r}; {hint}")

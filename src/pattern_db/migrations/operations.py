@@ -6,8 +6,7 @@ tables are therefore frozen in a JSON file beside it (``scripts/freeze_schema.py
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -52,5 +51,5 @@ class CreateTables(msgspec.Struct, frozen=True):
 
 def frozen_tables(name: str) -> tuple[Table, ...]:
     """The tables of a JSON file in this package."""
-    described = json.loads(files(__package__).joinpath(name).read_text("utf-8"))
+    described = msgspec.json.decode(Path(__file__).with_name(name).read_bytes())
     return tuple(table_from_description(table) for table in described)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from statistics import median
 from typing import Any
 
 import msgspec
@@ -172,6 +171,8 @@ class Completion:
         if len(rows) < USUAL_FROM:
             return Usual()
         took = [(end - begin) / timedelta(milliseconds=1) for _, begin, end in rows]
+        from statistics import median  # it takes longer to import than to use
+
         return Usual(steps=median(steps for steps, _, _ in rows), duration_ms=median(took))
 
     async def _placed(self, episode: Episode, now: datetime) -> SpatiotemporalKey:
