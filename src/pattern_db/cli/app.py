@@ -4,24 +4,6 @@ from __future__ import annotations
 
 from cyclopts import App, Parameter
 
-from . import (
-    advice,
-    agent,
-    config,
-    copying,
-    database,
-    demo,
-    evaluate,
-    group,
-    learn,
-    memory,
-    message,
-    search,
-    tenant,
-    transfer,
-    user,
-)
-
 
 def _version() -> str:
     from pattern_db import __version__
@@ -45,24 +27,31 @@ app = App(
 )
 """Its errors and interrupts are for ``failures`` to put into words."""
 
-database.app.command(copying.copy)
-database.app.command(copying.compare)
-app.command(demo.demo)
-app.command(database.init)
-app.command(database.status)
-app.command(search.search)
-app.command(transfer.import_, name="import")
-for noun in (
-    agent.app,
-    user.app,
-    group.app,
-    memory.app,
-    message.app,
-    advice.app,
-    learn.app,
-    evaluate.app,
-    database.app,
-    tenant.app,
-    config.app,
-):
-    app.command(noun)
+VERBS = {
+    "demo": "demo:demo",
+    "init": "database:init",
+    "status": "database:status",
+    "search": "search:search",
+    "import": "transfer:import_",
+    "agent": "agent:app",
+    "user": "user:app",
+    "group": "group:app",
+    "memory": "memory:app",
+    "message": "message:app",
+    "episode": "advice:app",
+    "learn": "learn:app",
+    "eval": "evaluate:app",
+    "db": "database:app",
+    "tenant": "tenant:app",
+    "config": "config:app",
+}
+"""Where each verb is: its module is imported when it is called."""
+
+for verb, place in VERBS.items():
+    app.command(f"{__package__}.{place}", name=verb)
+
+
+def import_all() -> None:
+    """Import every verb: only then does help know what each says of itself."""
+    for name in VERBS:
+        _ = app[name]

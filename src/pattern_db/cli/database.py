@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from pattern_db.clock import monotonic
 
-from . import output, progress
+from . import copying, output, progress
 from .options import DEFAULTS, Options
 from .session import existing, opened, settings, unmigrated
 from .values import UsageError
@@ -240,3 +240,7 @@ async def reembed(*, all: bool = False, options: Options = DEFAULTS) -> None:
         model = (await db.status()).embedding_model
     answer: dict[str, Any] = {"embedded": embedded, "model": model}
     output.answer(options, answer, f"Embedded {output.count(embedded, 'text')} with {model}.")
+
+
+app.command(copying.copy)
+app.command(copying.compare)

@@ -41,8 +41,10 @@ def exit_code(tokens: Sequence[str]) -> int:
 
 
 def _run(tokens: Sequence[str]) -> None:
-    from .app import app
+    from .app import VERBS, app, import_all
 
+    if not tokens or tokens[0] not in VERBS:
+        import_all()
     app(list(tokens))
     sys.stdout.flush()
 
