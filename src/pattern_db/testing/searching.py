@@ -10,7 +10,7 @@ import pytest
 
 from ..engines.base import Store
 from ..filters import JsonIn, param
-from ..models import Embedding, MemoryBlock, Message, Role
+from ..models import Embedding, Episode, MemoryBlock, Message, Role
 from ..query import Count
 from ..schema import columns_of, table_of
 from .entities import NASTY_TEXTS
@@ -24,6 +24,7 @@ from .rows import (
     block,
     change,
     embedding,
+    episode,
     message,
     remove,
     shared,
@@ -111,6 +112,29 @@ async def test_what_is_hidden_changed_or_gone_is_not_found(store: Store) -> None
     assert await _found(store, "pear") == ["m2"]
     await change(store, message("m1"), is_deleted=False)
     assert await _found(store, "apple") == ["m1"]
+
+
+@pytest.mark.parametrize("asking", [["flux"], ["flux", "sol"], ["flux", "sol", "luna"]])
+async def test_a_domain_is_searched_for_its_agents_only(store: Store, asking: list[str]) -> None:
+    await add(store, *(agent(name) for name in ("flux", "sol", "luna")))
+    rows = [
+        episode(f"{owner}-{domain}-{n}", owner, task="repair the boat", domain=domain)
+        for owner in ("flux", "sol", "luna")
+        for domain in ("sea", "land")
+        for n in range(3)
+    ]
+    await add(store, *rows)
+    hits = await store.text_search(
+        table_of(Episode),
+        ["boat"],
+        agent_ids=asking,
+        limit=50,
+        condition=columns_of(Episode).domain == param("domain"),
+        params={"domain": "sea"},
+    )
+    assert sorted(id for id, _ in hits) == sorted(
+        row.id for row in rows if row.agent_id in asking and row.domain == "sea"
+    )
 
 
 async def test_filters_come_before_the_limit(store: Store) -> None:

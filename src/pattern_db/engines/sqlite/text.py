@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from ...filters import And, Comparison, Filter, Param
+from ...filters import And, Comparison, Filter, In, Param
 from ...schema import Table
 from ..embedded.writer import Run
 from ..sql import Compiled, Statement, encode_json, quoted
@@ -31,6 +31,8 @@ MOST_NEWEST, MOST_SCORED = 4_000, 3_000
 """The same where searches are within something narrow: BM25 costs 4 µs a row that matches."""
 _SCOPES = "SELECT 'a' || pk FROM agents WHERE id IN (SELECT value FROM json_each(?))"
 _RECOUNTED_GROWTH = 0.1
+_MOST_SHARE = 0.5
+"""Agents who own more than this of a table are nearly all of its owners."""
 _AT_ONCE = 50
 """How many terms one statement looks up."""
 
@@ -46,9 +48,10 @@ def match_expression(
     terms: Sequence[str], scopes: Sequence[str], within: Sequence[str] = ()
 ) -> str:
     """Rows of one of the scopes, within all others, with a term outside the scope column."""
-    agents, words = (" OR ".join(map(phrase, given)) for given in (scopes, terms))
-    narrower = "".join(f" AND (scope : {phrase(token)})" for token in within)
-    return f"(scope : ({agents})){narrower} AND (- scope : ({words}))"
+    places = [f"(scope : {phrase(token)})" for token in within]
+    if scopes:
+        places.insert(0, f"(scope : ({' OR '.join(map(phrase, scopes))}))")
+    return " AND ".join([*places, f"(- scope : ({' OR '.join(map(phrase, terms))}))"])
 
 
 def tokens_within(table: Table, condition: Filter | None, params: dict[str, Any]) -> list[str]:
@@ -93,7 +96,8 @@ class TextSearch:
     ) -> Run:
         """The search as a function of a connection."""
         assert table.text is not None
-        passing = _Passing(table, condition, params, exclude)
+        own: Filter = In(table.text.owner, list(agent_ids))
+        narrowed = own if condition is None else And((own, condition))
         ranked = _by_rarity if table.has_turns else _by_bm25
         if table.text.within:
             ranked = _by_either
@@ -106,6 +110,11 @@ class TextSearch:
                 return []
             names = [scope for (scope,) in scopes]
             size = sum(self._size(connection, table, agent) for agent in agent_ids)
+            given = condition
+            if within and len(names) > 1 and size >= _MOST_SHARE * self._newest(connection, table):
+                # nearly all are theirs: to look at who owns a hit costs less than to merge scopes
+                names, given = [], narrowed
+            passing = _Passing(table, given, params, exclude)
             postings = _Postings(connection, table, names, within, passing)
             return ranked(postings, list(dict.fromkeys(terms)), size, limit)
 
@@ -114,15 +123,22 @@ class TextSearch:
     def _size(self, connection: apsw.Connection, table: Table, agent_id: str) -> int:
         """About how many rows of a table an agent has: counted anew when many were added."""
         assert table.text is not None
-        name = quoted(table.name)
-        newest: Any = connection.execute(f"SELECT coalesce(max(pk), 0) FROM {name}").fetchone()
+        newest = self._newest(connection, table)
         size, seen = self._sizes.get((table.name, agent_id), (0, -1))
-        if seen < 0 or abs(newest[0] - seen) > size * _RECOUNTED_GROWTH:
-            owned = f"SELECT count(*) FROM {name} WHERE {quoted(table.text.owner)} = ?"
+        if seen < 0 or abs(newest - seen) > size * _RECOUNTED_GROWTH:
+            owner = quoted(table.text.owner)
+            owned = f"SELECT count(*) FROM {quoted(table.name)} WHERE {owner} = ?"
             found: Any = connection.execute(owned, (agent_id,)).fetchone()
             size = found[0]
-            self._sizes[table.name, agent_id] = (size, newest[0])
+            self._sizes[table.name, agent_id] = (size, newest)
         return size
+
+    def _newest(self, connection: apsw.Connection, table: Table) -> int:
+        """The number of the newest row: no fewer than there are rows."""
+        sql = f"SELECT coalesce(max(pk), 0) FROM {quoted(table.name)}"
+        found: Any = connection.execute(sql).fetchone()
+        newest: int = found[0]
+        return newest
 
 
 class _Postings:
