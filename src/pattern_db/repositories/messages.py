@@ -41,13 +41,9 @@ _SPECIAL: dict[str, Filter] = {
     "since": _M.created_at >= param("since"),
     "until": _M.created_at < param("until"),
 }
-_LAST_IN_MS = (
+_LAST_UNTIL = (
     select(Message)
-    .where(
-        _M.agent_id == param("agent_id"),
-        _M.position >= param("first"),
-        _M.position <= param("last"),
-    )
+    .where(_M.agent_id == param("agent_id"), _M.position <= param("last"))
     .order_by(_M.position, descending=True)
     .limit(1)
 )
@@ -260,8 +256,8 @@ class Messages(Repository[Message]):
 
     async def _last_taken(self, agent_id: str, end: int) -> int:
         first = end - last_position_within(0)
-        taken = await self._store.execute(_LAST_IN_MS, agent_id=agent_id, first=first, last=end)
-        return taken[0].position if taken else first - 1
+        taken = await self._store.execute(_LAST_UNTIL, agent_id=agent_id, last=end)
+        return max(taken[0].position, first - 1) if taken else first - 1
 
     async def list(
         self,
