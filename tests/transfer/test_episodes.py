@@ -215,6 +215,18 @@ async def test_files_with_damaged_values(format: str, data: st.DataObject) -> No
     await import_or_refuse(name, as_bytes(name, data.draw(damaged(value))))
 
 
+@pytest.mark.parametrize(
+    "reward",
+    [10**400, -(10**400), float("inf"), float("nan"), True, "1"],
+    ids=["huge", "-huge", "inf", "nan", "true", "text"],
+)
+async def test_a_reward_that_is_no_number_of_use_is_refused_or_left(reward: Any) -> None:
+    """One too large for a float stopped the import with a traceback."""
+    (name, value) = runs.FILES["tau-bench"]
+    damaged_runs = [{**run, "reward": reward} for run in value]
+    await import_or_refuse(name, as_bytes(name, damaged_runs))
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())

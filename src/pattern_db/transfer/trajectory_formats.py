@@ -7,6 +7,7 @@ of ``episodes.import_many``. What a form has beyond them is kept in ``metadata``
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import PurePath
@@ -244,7 +245,8 @@ def from_messages(found: Found) -> Trajectory:
 
 def outcome_of_reward(found: Found, reward: Any) -> Json:
     """1 or more is a success, 0 or less a failure, what is between a part."""
-    if isinstance(reward, bool) or not isinstance(reward, int | float):
+    number = isinstance(reward, int | float) and not isinstance(reward, bool)
+    if not number or not abs(reward) <= sys.float_info.max:
         raise found.source.failure(
             found.place, "there is neither an outcome nor a `reward` that is a number"
         )
