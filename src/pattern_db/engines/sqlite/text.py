@@ -109,9 +109,10 @@ class TextSearch:
             if not scopes:
                 return []
             names = [scope for (scope,) in scopes]
-            size = sum(self._size(connection, table, agent) for agent in agent_ids)
+            newest = _newest(connection, table)
+            size = sum(self._size(connection, table, agent, newest) for agent in agent_ids)
             given = condition
-            if within and len(names) > 1 and size >= _MOST_SHARE * self._newest(connection, table):
+            if within and len(names) > 1 and size >= _MOST_SHARE * newest:
                 # nearly all are theirs: to look at who owns a hit costs less than to merge scopes
                 names, given = [], narrowed
             passing = _Passing(table, given, params, exclude)
@@ -120,10 +121,9 @@ class TextSearch:
 
         return run
 
-    def _size(self, connection: apsw.Connection, table: Table, agent_id: str) -> int:
+    def _size(self, connection: apsw.Connection, table: Table, agent_id: str, newest: int) -> int:
         """About how many rows of a table an agent has: counted anew when many were added."""
         assert table.text is not None
-        newest = self._newest(connection, table)
         size, seen = self._sizes.get((table.name, agent_id), (0, -1))
         if seen < 0 or abs(newest - seen) > size * _RECOUNTED_GROWTH:
             owner = quoted(table.text.owner)
@@ -133,12 +133,13 @@ class TextSearch:
             self._sizes[table.name, agent_id] = (size, newest)
         return size
 
-    def _newest(self, connection: apsw.Connection, table: Table) -> int:
-        """The number of the newest row: no fewer than there are rows."""
-        sql = f"SELECT coalesce(max(pk), 0) FROM {quoted(table.name)}"
-        found: Any = connection.execute(sql).fetchone()
-        newest: int = found[0]
-        return newest
+
+def _newest(connection: apsw.Connection, table: Table) -> int:
+    """The number of the newest row: no fewer than there are rows."""
+    sql = f"SELECT coalesce(max(pk), 0) FROM {quoted(table.name)}"
+    found: Any = connection.execute(sql).fetchone()
+    newest: int = found[0]
+    return newest
 
 
 class _Postings:
