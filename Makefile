@@ -23,7 +23,7 @@ test-failed: .venv/.dev
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test-quick: .venv/.dev
-	$(BIN)/python -m pytest -n 4 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow" --hypothesis-profile quick
 
 check: .venv/.dev
 	$(BIN)/ruff check .

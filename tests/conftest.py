@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import pattern_db
 from pattern_db import Agent, PatternDB
@@ -21,6 +22,8 @@ from .rigs.surreal import Bridge as SurrealBridge
 from .rigs.turso import Server as TursoServer
 
 DATA = Path(os.environ.get("PATTERN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+settings.register_profile("quick", max_examples=10)
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +76,9 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def db(path: str) -> AsyncIterator[PatternDB]:
+async def db(path: str, made_sqlite: Path) -> AsyncIterator[PatternDB]:
     """An empty database without embeddings; checks that closing leaves no thread behind."""
+    shutil.copy(made_sqlite, path)
     before = set(threading.enumerate())
     async with pattern_db.open(path, embeddings="none") as opened:
         yield opened
@@ -84,8 +88,11 @@ async def db(path: str) -> AsyncIterator[PatternDB]:
 
 
 @pytest.fixture
-async def minded(path: str, provider: EmbeddingProvider) -> AsyncIterator[PatternDB]:
+async def minded(
+    path: str, provider: EmbeddingProvider, made_sqlite: Path
+) -> AsyncIterator[PatternDB]:
     """An empty database with the bundled embedding model."""
+    shutil.copy(made_sqlite, path)
     async with pattern_db.open(path, embeddings=Shared(provider)) as opened:
         yield opened
 
@@ -170,11 +177,18 @@ def located(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "turso":
         return f"turso://{tmp_path}/mind.db"
     if request.param == "sqlite":
-        return str(tmp_path / "mind.db")
+        return shutil.copy(request.getfixturevalue("made_sqlite"), str(tmp_path / "mind.db"))
     server: PostgresServer = request.getfixturevalue("postgres_server")
     url = server.database(like=request.getfixturevalue("made_postgres"))
     request.addfinalizer(lambda: server.drop(url))
     return url
+
+
+@pytest.fixture(scope="session")
+def made_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "mind.db"
+    asyncio.run(_make(str(path)))
+    return path
 
 
 @pytest.fixture(scope="session")

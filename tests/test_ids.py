@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_ids_are_a_prefix_and_32_hex_digits_that_sort_by_time() -> None:
     assert ids == sorted(ids)
 
 
+@pytest.mark.slow
 def test_ids_made_by_threads_at_once_differ() -> None:
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: new_id("x", NOW), range(20_000)))

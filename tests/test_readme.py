@@ -19,6 +19,7 @@ def shown(page: Path) -> list[str]:
     return PYTHON.findall(page.read_text("utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if shown(page)], ids=lambda page: page.name
 )

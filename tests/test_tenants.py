@@ -30,6 +30,8 @@ from pattern_db.schema import columns_of
 from pattern_db.service import _connect
 from tests.rigs.canary import Needles
 
+pytestmark = pytest.mark.slow
+
 NEWEST = known_migrations()[-1].version
 
 

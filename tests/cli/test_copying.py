@@ -11,6 +11,8 @@ from pattern_db.migrations import known_migrations
 
 from .conftest import Pattern
 
+pytestmark = pytest.mark.slow
+
 NEWEST = known_migrations()[-1].version
 
 

@@ -143,6 +143,7 @@ def test_a_vacuum_gives_space_back(mind: Path, flux: str, pattern: Pattern) -> N
     assert pattern("db", "vacuum").out.endswith(" now.\n")
 
 
+@pytest.mark.slow
 def test_what_was_stored_without_a_model_is_embedded_later(flux: str, pattern: Pattern) -> None:
     local = ("--embeddings", "local")
     pattern("message", "add", "She adores her little cat.")
@@ -153,6 +154,7 @@ def test_what_was_stored_without_a_model_is_embedded_later(flux: str, pattern: P
     assert len(pattern("search", "pets", "--mode", "semantic", "--json", *local).json) == 2
 
 
+@pytest.mark.slow
 def test_reembedding_leaves_nothing_waiting(flux: str, pattern: Pattern) -> None:
     local = ("--embeddings", "local")
     pattern("message", "add", "one", *local)

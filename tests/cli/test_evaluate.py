@@ -53,6 +53,7 @@ def test_one_command_shows_the_modes_side_by_side(cranfield: Path, pattern: Patt
     ]
 
 
+@pytest.mark.slow
 def test_an_ablation_has_a_row_for_each_part(cranfield: Path, pattern: Pattern) -> None:
     line = ("eval", "cranfield", cranfield, "--embeddings", "local", "--ablate", "--json")
     report = pattern(*line).json

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.evaluation import collections
 from tests.evaluation.trajectories import trajectories
 from tests.rigs.turso import Server
@@ -163,6 +165,7 @@ def times(value: Any, name: str = "") -> Iterator[str]:
         yield value
 
 
+@pytest.mark.slow
 def test_every_verb_prints_one_json_document(pattern: Pattern, turso_server: Server) -> None:
     printed = list(a_life(pattern, turso_server))
     assert {words for words, _ in printed} == set(VERBS)

@@ -9,6 +9,8 @@ import pytest
 
 from .conftest import Pattern
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def server(postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -16,6 +16,8 @@ from pattern_db.cli import session
 
 from .conftest import Pattern
 
+pytestmark = pytest.mark.slow
+
 PATTERN = [sys.executable, "-m", "pattern_db"]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from .conftest import Pattern
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["embedded", "remote"])
 def place(

@@ -56,6 +56,7 @@ def test_migrating_names_those_that_fail(mind: Path, pattern: Pattern) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_tenant_moves_from_one_base_to_another(
     mind: Path, pattern: Pattern, postgres: str
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_text_is_shown_whole_and_cannot_drive_the_terminal(long_text: str) -> 
     assert "\ufffd[2J\r\nsecond line" in shown
 
 
+@pytest.mark.slow
 def test_colour_can_be_refused(pattern: Pattern) -> None:
     pattern("demo", "--keep", "demo.db")
     assert COLOUR.search(on_terminal("demo", "--all"))

@@ -49,6 +49,7 @@ def test_an_import_makes_the_agent_it_names(locomo: str, mind: Path, pattern: Pa
     assert (agent["name"], agent["user_id"]) == ("Nova", ada)
 
 
+@pytest.mark.slow
 def test_an_import_can_leave_embedding_for_later(
     locomo: str, mind: Path, pattern: Pattern, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_the_next_step_and_the_outlook_of_an_episode(mind: Path, pattern: Patter
     assert pattern("episode", "outlook", id, "--finished").out.startswith("Succeeded with ")
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_advice_prints_what_must_be_met(pattern: Pattern) -> None:
     file = trajectories(Path())
     out = pattern("eval", "episodes", file, "--embeddings", "none", "--seeds", "0", "--quick").out

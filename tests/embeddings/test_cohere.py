@@ -13,6 +13,8 @@ from pattern_db.errors import EmbeddingFailed
 
 from .servers import Loopback, Request, free_port, loopback, numbered
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("cohere")
 
 KEY = "co-very-secret"

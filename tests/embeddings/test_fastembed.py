@@ -11,6 +11,8 @@ from pattern_db.embeddings import EmbeddingProvider, create_provider
 from pattern_db.embeddings.wordpiece import tokenizer
 from pattern_db.errors import ConfigError, EmbeddingFailed
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("fastembed")
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"

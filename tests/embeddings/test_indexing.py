@@ -182,6 +182,7 @@ async def test_another_model_is_refused_with_both_names(path: str) -> None:
         assert await db.messages.count(flux.id) == 1
 
 
+@pytest.mark.slow
 async def test_reembedding_switches_the_model(path: str) -> None:
     async with pattern_db.open(path, embeddings=Hashing("first")) as db:
         flux = await db.agents.create(name="Flux")
@@ -201,6 +202,7 @@ async def test_reembedding_switches_the_model(path: str) -> None:
         assert hits[0].item.content == "number 77"
 
 
+@pytest.mark.slow
 async def test_reembedding_goes_on_where_it_was_stopped(path: str) -> None:
     async with pattern_db.open(path, embeddings=Hashing("first")) as db:
         flux = await db.agents.create(name="Flux")

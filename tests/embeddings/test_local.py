@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from pattern_db.embeddings import EmbeddingProvider, create_provider
 from pattern_db.errors import ConfigError, EmbeddingFailed
 
+pytestmark = pytest.mark.slow
+
 PROSE = "The cat sat on the mat. It purred! Did the dog mind? No, it slept on. "
 TEXTS = [
     "coffee",

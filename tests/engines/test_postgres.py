@@ -35,6 +35,8 @@ from pattern_db.schema import all_tables, columns_of, table_of
 from pattern_db.testing.rows import NOW, add, agent, embedding, message, read, user
 from tests.rigs.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 _USERS = table_of(User)
 
 

@@ -17,6 +17,8 @@ from pattern_db.testing.rows import add, agent, message, user
 
 from .test_postgres import store_on
 
+pytestmark = pytest.mark.slow
+
 _ADD = Insert(table_of(Message))
 _USER = Insert(table_of(User))
 

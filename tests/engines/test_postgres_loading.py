@@ -10,6 +10,8 @@ from pattern_db.testing.rows import MESSAGES, add, agent, embedding, message, sp
 
 from .test_postgres import store_on
 
+pytestmark = pytest.mark.slow
+
 
 def indexes(url: str) -> list[str]:
     sql = "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'embeddings_near_%' ORDER BY 1"

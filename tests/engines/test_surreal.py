@@ -55,6 +55,8 @@ from tests.rigs import syncs
 from tests.rigs.proxy import Proxy
 from tests.rigs.surreal import PASSWORD, Bridge
 
+pytestmark = pytest.mark.slow
+
 _USERS = table_of(User)
 _U = columns_of(User)
 

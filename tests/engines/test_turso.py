@@ -44,6 +44,8 @@ from pattern_db.schema import columns_of
 from tests.reliability.tiny import TinyEmbeddings
 from tests.rigs.ackpipe import kills, script
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -32,6 +32,8 @@ from tests.rigs.turso import Server
 
 from .test_turso import ROOT, agrees, found, say
 
+pytestmark = pytest.mark.slow
+
 CANARY = "token-that-nobody-may-see"
 
 Open = Callable[..., Any]

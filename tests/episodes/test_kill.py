@@ -23,6 +23,8 @@ from tests.reliability.soundness import flaws
 from tests.reliability.tiny import TinyEmbeddings
 from tests.rigs.ackpipe import kills
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -446,6 +446,7 @@ def test_tags_are_brought_into_one_form() -> None:
     assert tags_of([" Auth ", "auth", "LOG-in", "naïve_1"]) == ["auth", "log-in", "naïve_1"]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     step=st.fixed_dictionaries(

@@ -188,6 +188,7 @@ async def test_a_folder_that_is_missing_or_ambiguous_is_named(tmp_path: Path) ->
         await evaluated(folder)
 
 
+@pytest.mark.slow
 async def test_the_real_collection_is_read_whole(real_data: Callable[[str], Path]) -> None:
     folder = real_data("cranfield")
     report = await evaluated(folder)

@@ -36,6 +36,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> EpisodesReport:
     return asyncio.run(evaluate_episodes(file, seeds=(0,), embeddings="none"))
 
 
+@pytest.mark.slow
 def test_every_metric_and_guard_is_reported(report: EpisodesReport) -> None:
     assert (report.runs, report.families, report.files) == (30, 10, ["runs.jsonl"])
     assert [m.name for m in report.measures] == ["M1", "M2", "M3", "M4", "M5", "M6"]

@@ -125,6 +125,7 @@ def test_recall_counts_each_wanted_thing_once() -> None:
     assert mean([{1: 0.0}, {1: 1.0}], [1]) == {1: 0.5}
 
 
+@pytest.mark.slow
 async def test_the_real_questions_are_counted(real_data: Callable[[str], Path]) -> None:
     report = await evaluated(real_data("locomo/locomo-dev.json"))
     assert (report.samples, report.messages) == (5, 2773)

@@ -23,6 +23,8 @@ from .load import TALKER, Load
 from .soundness import flaws, read
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 WAYS: tuple[When, ...] = ("waiting", "resuming")
 CALL = {"call_id": "call", "name": "look", "arguments": {}}
 ANSWER = {"call_id": "call", "content": "seen"}

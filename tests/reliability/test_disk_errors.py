@@ -30,6 +30,8 @@ from .load import TALKER, Load, broken_promises
 from .opening import open_over
 from .soundness import flaws
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = (
     StorageFull,
     StorageFailed,

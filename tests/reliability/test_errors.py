@@ -28,6 +28,8 @@ from pattern_db import (
 )
 from pattern_db.engines.sqlite.failures import driver_errors, translated
 
+pytestmark = pytest.mark.slow
+
 NEEDLE = "needle7c1f"
 SENTENCE = re.compile(r"[A-Z][^\n]*[.]")
 

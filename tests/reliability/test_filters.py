@@ -19,6 +19,8 @@ from tests.rigs.hostile import identical, json_objects, storable, texts
 
 from .test_hostile import IDS, TEXTS
 
+pytestmark = pytest.mark.slow
+
 KEPT = tuple(text for text in TEXTS if storable(text) and len(text) < 70_000)
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

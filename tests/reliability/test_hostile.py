@@ -29,6 +29,8 @@ from tests.rigs.hostile import (
 
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 TEXTS = tuple(dict.fromkeys((*INJECTIONS, *NASTY_TEXT)))
 IDS = tuple(text for text in TEXTS if storable(text) and 0 < len(text) <= MAX_ID_CHARS)
 

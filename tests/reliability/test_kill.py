@@ -17,6 +17,8 @@ from .load import READER, broken_promises
 from .soundness import flaws
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

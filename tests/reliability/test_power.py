@@ -18,6 +18,8 @@ from .load import Ack, Load, broken_promises
 from .opening import open_over
 from .soundness import flaws
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:

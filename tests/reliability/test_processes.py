@@ -18,6 +18,8 @@ from .load import Load, broken_promises
 from .soundness import flaws
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 APPEND = """
 import asyncio, sys, pattern_db
 

@@ -13,6 +13,8 @@ from pattern_db import Agent, AlreadyExists, BatchStatus, InvalidValue, MemoryBl
 from .soundness import flaws
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 MANY = 40
 """More than the attempts that a task makes before it gives up."""
 

@@ -14,6 +14,8 @@ from .load import Load, broken_promises
 from .soundness import flaws
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 DAMAGE = {
     "a message is not indexed": (
         "DELETE FROM messages_text WHERE rowid = (SELECT min(rowid) FROM messages_text)",

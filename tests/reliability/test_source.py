@@ -13,6 +13,8 @@ import pytest
 
 import pattern_db
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(pattern_db.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -15,6 +15,8 @@ from tests.rigs.canary import Needles
 
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 
 class Tracer:
     """Every statement of every connection: ours, those of triggers, and those FTS5 makes."""

@@ -27,6 +27,8 @@ from tests.rigs.canary import Needles
 
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = int(os.environ.get("PATTERN_TEST_OPERATIONS", "1000"))
 TENANTS = 50 if OPERATIONS >= 10_000 else 12
 COMMON = "everyone keeps this secret about the garden in Oslo"

@@ -14,6 +14,8 @@ from pattern_db.embeddings import Matrix
 from .soundness import flaws
 from .tiny import TinyEmbeddings
 
+pytestmark = pytest.mark.slow
+
 
 class Slow(TinyEmbeddings):
     """Embeds when it is told to; until then other tasks go on."""

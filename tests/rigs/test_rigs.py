@@ -28,6 +28,8 @@ from .faultvfs import IO_ERRORS, Fault, FaultVFS, Operation, each_nth
 from .powervfs import Image, Recorder, images, write_image
 from .ticks import When, cancel_at, count_ticks, each_tick
 
+pytestmark = pytest.mark.slow
+
 
 def connect(
     path: str | Path, vfs: str | None = None, *, synchronous: str = "full"

@@ -344,6 +344,7 @@ def holds(metadata: dict[str, Any], key: str, name: str, wanted: Any) -> bool:
     return equal(value, wanted) is (name == "$eq")
 
 
+@pytest.mark.slow
 @QUIET
 @given(
     metadata=st.lists(METADATA, min_size=1, max_size=6),
@@ -426,6 +427,7 @@ def in_scope(row: dict[str, Any], scope: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 @QUIET
 @given(rows=MESSAGES, scope=SCOPES, mode=st.sampled_from(MODES))
 def test_any_scope_finds_what_python_finds(

@@ -221,6 +221,7 @@ AWKWARD = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 async def test_any_text_is_a_query(minded: PatternDB, sol: Agent, mode: str) -> None:
     for query in AWKWARD:

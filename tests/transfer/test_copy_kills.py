@@ -13,6 +13,8 @@ from tests.rigs.ackpipe import kills, module
 
 from .constellation import fill
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 KILLS = 10
 

@@ -37,6 +37,8 @@ from tests.reliability.tiny import TinyEmbeddings
 
 from .constellation import ask, fill
 
+pytestmark = pytest.mark.slow
+
 ENGINES = ("sqlite", "postgres", "surreal", "turso")
 Place = Callable[[str], str]
 

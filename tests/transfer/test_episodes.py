@@ -207,6 +207,7 @@ def as_bytes(name: str, value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
@@ -227,6 +228,7 @@ async def test_a_reward_that_is_no_number_of_use_is_refused_or_left(reward: Any)
     await import_or_refuse(name, as_bytes(name, damaged_runs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())

@@ -142,6 +142,7 @@ def stopping_at(call: int, operation: Callable[..., Awaitable[Any]]) -> Callable
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("operation", ["execute", "write"])
 async def test_an_import_stopped_at_any_statement_ends_as_if_run_once(

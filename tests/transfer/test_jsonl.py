@@ -281,6 +281,7 @@ async def test_a_malformed_line_is_named_and_those_before_it_are_kept(
     assert (report.messages_written, report.messages_present) == (2, 1)
 
 
+@pytest.mark.slow
 async def test_a_line_may_have_sixteen_mebibytes_and_no_more(db: PatternDB, tmp_path: Path) -> None:
     file = tmp_path / "long.jsonl"
     frame = len('{"role": "user", "content": ""}\n')

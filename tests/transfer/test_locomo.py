@@ -106,6 +106,7 @@ async def test_a_malformed_sample_is_named_and_those_before_it_are_kept(
     assert (report.messages_written, report.messages_present) == (9, 9)
 
 
+@pytest.mark.slow
 async def test_the_real_file_twice_is_the_real_file_once(
     db: PatternDB, real_data: Callable[[str], Path]
 ) -> None:

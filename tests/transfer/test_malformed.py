@@ -17,6 +17,8 @@ from .files import dump
 from .mutations import as_bytes, damaged, damaged_bytes
 from .test_importing import FILES
 
+pytestmark = pytest.mark.slow
+
 
 async def import_or_refuse(kind: str, data: bytes) -> None:
     """Import these bytes twice; a success must be the same twice, a refusal one sentence."""

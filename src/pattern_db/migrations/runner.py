@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import msgspec
 
@@ -23,14 +23,14 @@ _ADD = Insert(table_of(MigrationRecord))
 _REMOVE = delete(MigrationRecord).where(_RECORD.version == param("version"))
 
 
-class Migration(msgspec.Struct, frozen=True):
+class Migration(msgspec.Struct, frozen=True, dict=True):
     """One numbered change: its operations run forwards on the way up, backwards on the way down."""
 
     version: int
     description: str
     operations: tuple[Operation, ...]
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 of what it does; a changed migration no longer matches its record."""
         described = [operation.describe() for operation in self.operations]

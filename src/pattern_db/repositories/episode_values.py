@@ -155,6 +155,7 @@ def step_of(values: Mapping[str, Any]) -> Step:
     for field, least in (("duration_ms", 0.0), ("tokens_used", 0)):
         if given.get(field) is not None:
             at_least(field, given[field], least)
+            given[field] += 0  # -0.0 comes back as 0.0
     for field in ("parameters", "metadata"):
         check_json(field, given.get(field))
         size = len(msgspec.json.encode(given.get(field)))
