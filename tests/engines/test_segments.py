@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import pattern_db
 from pattern_db import Agent, PatternDB, QueryFailed
-from pattern_db.engines.sqlite.vectors import segments_folder
+from pattern_db.embeddings import Matrix, Vector
+from pattern_db.engines.sqlite.vectors import SqliteSource, segments_folder
 from pattern_db.vectors import Scope, building, calibration, index
 from pattern_db.vectors import scope as scopes
 from pattern_db.vectors.building import Builder
@@ -45,6 +46,8 @@ from tests.reliability.segments import (
     vector_of,
     wrong,
 )
+
+pytestmark = pytest.mark.slow
 
 MANY = 3 * LARGE
 
@@ -197,10 +200,62 @@ async def test_a_graph_that_reaches_only_some_of_its_rows_hides_none(
 ) -> None:
     segment = segment_of(db)
     real = segment.nearest
-    monkeypatch.setattr(segment, "nearest", lambda vector, wanted: real(vector, wanted)[:20])
+    monkeypatch.setattr(segment, "nearest", lambda *asked: (real(*asked)[0][:20], 20))
     assert same(
         await nearest(db, large.id, "all", 2 * MANY), truth(path, large.id, "all", 2 * MANY)
     )
+
+
+async def test_only_rows_that_can_be_among_the_nearest_are_confirmed(
+    db: PatternDB, large: Agent, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirmed: list[int] = []
+    real = SqliteSource.rows_numbered
+
+    def seen(source: SqliteSource, scope: Scope, numbers: Sequence[int]) -> list[Any]:
+        confirmed.append(len(numbers))
+        return real(source, scope, numbers)
+
+    monkeypatch.setattr(SqliteSource, "rows_numbered", seen)
+    assert same(await nearest(db, large.id, "few"), truth(path, large.id, "few"))
+    assert len(confirmed) == 1
+    assert 10 <= confirmed[0] < 10 + calibration.SLACK
+
+
+class Coarse(Spread):
+    """Vectors of which one number is so large that integers hardly tell the others apart."""
+
+    async def embed(self, text: str) -> Vector:
+        return coarse(text)
+
+    async def embed_batch(self, texts: Sequence[str]) -> Matrix:
+        return np.array([coarse(text) for text in texts], np.float32)
+
+    async def embed_query(self, text: str) -> Vector:
+        return coarse(text)
+
+
+def coarse(text: str) -> Vector:
+    vector = 0.05 * vector_of(text)
+    vector[0] += 1
+    unit: Vector = vector / np.linalg.norm(vector)
+    return unit
+
+
+async def test_the_nearest_are_found_where_integers_hardly_tell_vectors_apart(path: str) -> None:
+    async with opened(path, embeddings=Coarse()) as db:
+        agent = await db.agents.create(name="Flux")
+        said = texts(400)
+        ids = dict(zip(said, await say(db, agent.id, said), strict=True))
+        await db.optimize()
+        vectors = np.array([coarse(text) for text in said])
+        for n in range(50):
+            question = coarse(f"question {n}")
+            found = await db.store.vector_search(
+                MESSAGES, question, space=1, agent_ids=[agent.id], limit=10
+            )
+            best = np.argsort(-(vectors @ question))[:10]
+            assert {item for item, _ in found} == {ids[said[place]] for place in best}
 
 
 # what is found

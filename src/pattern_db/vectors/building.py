@@ -67,6 +67,7 @@ class Builder:
             last_row=self.last_row,
             count=len(self._index),
             expansion=survey.calibration.expansion(self._index),
+            error=survey.calibration.error(self._index),
             witnesses=survey.witnesses,
         )
         return Segment(header, self._index.copy() if copy else self._index)

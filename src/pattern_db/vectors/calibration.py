@@ -1,7 +1,8 @@
-"""How widely a graph has to be searched, measured on the vectors it holds."""
+"""How widely a graph has to be searched, and how coarse its scores are, measured on its vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ from ..embeddings.provider import Matrix
 from .segment import quantized
 
 Numbers = NDArray[np.uint64]
+Floats = NDArray[np.float32]
+Places = NDArray[np.intp]
+_Matched = tuple[Floats, Floats, Places, Places]
+"""Scores of the true nearest, distances of those found, and where in these the same rows are."""
 
-EXPANSIONS = (64, 128, 256, 512, 1024, 2048)
-GOOD_RECALL = 0.99
-SAMPLES = 64
+EXPANSIONS = (64, 96, 128, 192, 256, 512, 1024, 2048)
+GOOD_RECALL = 0.995
+SAMPLES = 256
 _NEAREST = 10
 SLACK = 32
-"""How many more rows than asked for are compared exactly, since the graph's scores are coarse."""
+"""How many more rows than asked for are taken from the graph, since its scores are coarse."""
 _NOISE = 0.7
 
 
@@ -60,11 +65,24 @@ class Calibration:
         enough = GOOD_RECALL * self._found(index, exact=True)
         return next((e for e in EXPANSIONS if found[e] >= enough), 0)
 
+    def error(self, index: Any) -> float:
+        """By how much the graph's scores of the true nearest differ from the exact ones (RMS)."""
+        differences = [
+            1 - distances[theirs] - scores[ours]
+            for scores, distances, ours, theirs in self._matched(index, exact=False)
+        ]
+        together = np.concatenate(differences)
+        return float(np.sqrt(np.mean(together**2))) if len(together) else 2.0
+
     def _found(self, index: Any, *, exact: bool) -> int:
         """How many of the true nearest are found."""
-        found = 0
-        for question, truth in zip(self._questions, self._numbers, strict=True):
+        return sum(len(ours) for _, _, ours, _ in self._matched(index, exact=exact))
+
+    def _matched(self, index: Any, *, exact: bool) -> Iterator[_Matched]:
+        for question, numbers, scores in zip(
+            self._questions, self._numbers, self._scores, strict=True
+        ):
             wanted = min(_NEAREST + SLACK, len(index))
-            keys = index.search(quantized(question), wanted, exact=exact, threads=1).keys
-            found += len(np.intersect1d(keys, truth))
-        return found
+            matches = index.search(quantized(question), wanted, exact=exact, threads=1)
+            _, ours, theirs = np.intersect1d(numbers, matches.keys, return_indices=True)
+            yield scores, matches.distances, ours, theirs

@@ -29,7 +29,8 @@ class ExactIndex:
 
     def __init__(self, dimensions: int, *, after: int = 0):
         self.last_row = after
-        self.last_removal: int | None = None
+        self.seen: tuple[int, int] | None = None
+        """What was newest in the database when this was last brought up to it."""
         self._dimensions = dimensions
         self._count = 0
         self._dead = 0

@@ -111,7 +111,9 @@ class ScopeIndex:
         with self._lock:
             tail = self._caught_up(source, keep=keep)
             parts = [
-                passes.nearest(lambda wanted: self._confirmed(source, vector, wanted), limit),
+                passes.nearest(
+                    lambda wanted: self._confirmed(source, vector, wanted, few=passes.all), limit
+                ),
                 passes.nearest(lambda wanted: tail.nearest(vector, wanted), limit)
                 if tail is not None
                 else passes.read(source, self.scope, self.covered, vector, limit),
@@ -131,16 +133,23 @@ class ScopeIndex:
         rows = source.rows_of(self.scope, items)
         return dict(best_items(scored(rows, vector), len(items)))
 
-    def _confirmed(self, source: Source, vector: Vector, wanted: int) -> tuple[Found, bool]:
+    def _confirmed(
+        self, source: Source, vector: Vector, wanted: int, *, few: bool
+    ) -> tuple[Found, bool]:
         """The nearest of the segment that are still there, and whether that is all it has.
 
-        A graph may not reach all it holds: nothing but having seen every row proves that.
+        With ``few`` no more than can be among those wanted, where each is another item's. A graph
+        may not reach all it holds: nothing but having seen every row proves that.
         """
         if self.segment is None:
             return [], True
-        numbers = self.segment.nearest(vector, wanted + SLACK)
-        rows = source.rows_numbered(self.scope, numbers)
-        self._worn = len(rows) < (1 - DEAD_SHARE) * len(numbers)
+        numbers, nearest = self.segment.nearest(vector, wanted, SLACK)
+        asked = numbers[:nearest] if few else numbers
+        rows = source.rows_numbered(self.scope, asked)
+        if len({item for _, item, _ in rows}) < len(asked) < len(numbers):
+            rows += source.rows_numbered(self.scope, numbers[nearest:])
+            asked = numbers
+        self._worn = len(rows) < (1 - DEAD_SHARE) * len(asked)
         return scored(rows, vector), len(numbers) >= len(self.segment)
 
     def _caught_up(self, source: Source, *, keep: bool) -> ExactIndex | None:
@@ -148,18 +157,18 @@ class ScopeIndex:
         if self._too_long:
             return None
         tail = self._tail if keep else self._new_tail()
-        if tail.last_removal is None:
-            tail.last_removal = source.last_removal()
-        removed = source.removals(tail.last_removal)
+        newest = source.newest()
+        if tail.seen == newest:
+            return tail
         for page in pages(source, self.scope, tail.last_row):
             if tail.held_rows + len(page) > _most_held(self.dimensions):
                 if keep:
                     self._too_long, self._tail = True, self._new_tail()
                 return None
             tail.add(page)
-        if removed:
-            tail.remove(number for _, number in removed)
-            tail.last_removal = removed[-1][0]
+        if tail.seen is not None and tail.seen[1] < newest[1]:
+            tail.remove(source.removals(tail.seen[1]))
+        tail.seen = newest
         return tail
 
 
@@ -169,6 +178,7 @@ class _Passing:
     def __init__(self, accepted: Accepted | None, exclude: Sequence[str]):
         self._accepted = accepted
         self._hidden = frozenset(exclude)
+        self.all = accepted is None and not exclude
 
     def nearest(self, part: Callable[[int], tuple[Found, bool]], limit: int) -> Found | None:
         """The nearest of a part that pass; ``None`` if that would need too many of it."""

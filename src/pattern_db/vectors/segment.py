@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from ..embeddings.provider import Matrix, Vector
 from .source import Row, Scope, Source
 
+DEVIATIONS = 6
+"""Rows whose scores are further apart than so many times the error are in the right order."""
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
-_FORMAT = 3
+_FORMAT = 4
 _MAGIC = b"pattern-segment\n"
 _TRAILER = struct.Struct("<QII")
 _CHUNK_BYTES = 1 << 20
@@ -40,10 +42,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a segment is a segment of.
 
     ``last_row`` is the last row number it covers, ``count`` how many rows it holds. ``expansion``
-    is how many nodes a search has to keep in view for recall@10 of 0.99 on this scope's own
-    vectors, 0 if the graph cannot get there and all of it is to be read. ``witnesses`` are a few of
-    its rows, with a checksum of their vectors, which tell how much of it is still the history of
-    the database.
+    is how many nodes a search has to keep in view for recall@10 of 0.995 on this scope's own
+    vectors, 0 if the graph cannot get there and all of it is to be read. ``error`` is by how much
+    its scores differ from the exact ones (root mean square). ``witnesses`` are a few of its rows,
+    with a checksum of their vectors, which tell how much of it is still the history of the
+    database.
     """
 
     format: int = _FORMAT
@@ -53,6 +56,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     last_row: int
     count: int
     expansion: int
+    error: float
     witnesses: list[Witness]
 
 
@@ -105,17 +109,22 @@ class Segment:
     def __len__(self) -> int:
         return self.header.count
 
-    def nearest(self, vector: Vector, wanted: int) -> list[int]:
-        """About the nearest rows, by number; fewer than wanted if there are no more.
+    def nearest(self, vector: Vector, wanted: int, spare: int) -> tuple[list[int], int]:
+        """About the nearest rows, by number, and how many of them the ones wanted are among.
 
+        The others are spares, for where rows turn out to be gone. There may be fewer than wanted.
         Not for two threads at once.
         """
         if self.header.expansion:
-            self._index.expansion_search = max(self.header.expansion, wanted)
+            self._index.expansion_search = max(self.header.expansion, wanted + spare)
         exact = not self.header.expansion
-        most = min(wanted, self.header.count)
+        most = min(wanted + spare, self.header.count)
         found = self._index.search(quantized(vector), most, exact=exact, threads=1)
-        return [int(key) for key in found.keys]
+        distances = found.distances
+        if len(distances) <= wanted:
+            return found.keys.tolist(), len(distances)
+        furthest = distances[wanted - 1] + DEVIATIONS * self.header.error
+        return found.keys.tolist(), int(np.searchsorted(distances, furthest, side="right"))
 
     def editable(self) -> Any:
         """A copy in memory that more vectors can be added to."""
@@ -173,7 +182,7 @@ def _covered(header: Header, source: Source, scope: Scope, dimensions: int) -> i
         return 0
     if (header.scope, header.dimensions) != (scope, dimensions):
         return 0
-    if header.last_row > source.last_row():
+    if header.last_row > source.newest()[0]:
         return 0
     numbers = [number for number, _, _ in header.witnesses]
     present = {row[0]: witness_of(row) for row in source.rows_numbered(scope, numbers)}

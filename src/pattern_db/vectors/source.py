@@ -31,8 +31,11 @@ class Source(Protocol):
         """What tells this database from every other one."""
         ...
 
-    def last_row(self) -> int:
-        """The largest number that any row was given so far."""
+    def newest(self) -> tuple[int, int]:
+        """The largest number any row was given so far, and that of the newest logged removal.
+
+        0 where there is none.
+        """
         ...
 
     def rows(self, scope: Scope, after: int, limit: int) -> list[Row]:
@@ -51,12 +54,8 @@ class Source(Protocol):
         """The rows of these items."""
         ...
 
-    def last_removal(self) -> int:
-        """The number of the newest entry in the log of removed rows; 0 if there is none."""
-        ...
-
-    def removals(self, after: int) -> list[tuple[int, int]]:
-        """(entry, row number) of the log of removed rows, in order."""
+    def removals(self, after: int) -> list[int]:
+        """The numbers of the rows that the log of removals names after an entry."""
         ...
 
     def removed_among(self, numbers: Sequence[int]) -> set[int]:

@@ -34,9 +34,11 @@ _ROWS = f"{_ROW} WHERE {_IN_SCOPE} AND pk > ? ORDER BY pk LIMIT ?"
 _COUNT = f"SELECT count(*) FROM embeddings WHERE {_IN_SCOPE} AND pk <= ?"
 _NUMBERED = f"{_ROW} WHERE pk IN {_LISTED} AND {_IN_SCOPE}"
 _OF_ITEMS = f"{_ROW} WHERE item_id IN {_LISTED} AND {_IN_SCOPE}"
-_SEQUENCE = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'embeddings'"
-_REMOVALS = f"SELECT pk, removed FROM {_LOG} WHERE pk > ? ORDER BY pk"
-_LAST_REMOVAL = f"SELECT coalesce(max(pk), 0) FROM {_LOG}"
+_NEWEST = (
+    "SELECT (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'embeddings'), "
+    f"(SELECT coalesce(max(pk), 0) FROM {_LOG})"
+)
+_REMOVALS = f"SELECT removed FROM {_LOG} WHERE pk > ? ORDER BY pk"
 _REMOVED = f"SELECT removed FROM {_LOG} WHERE removed IN {_LISTED}"
 _SCOPES = (
     "SELECT space, agent_id, kind, count(*), min(length(vector)) / 4 FROM embeddings "
@@ -68,9 +70,10 @@ class SqliteSource:
         """See ``vectors.Source``."""
         return str(self._all(_DATABASE_ID)[0][0])
 
-    def last_row(self) -> int:
+    def newest(self) -> tuple[int, int]:
         """See ``vectors.Source``."""
-        return int(self._all(_SEQUENCE)[0][0])
+        row, removal = self._all(_NEWEST)[0]
+        return row, removal
 
     def rows(self, scope: Scope, after: int, limit: int) -> list[Row]:
         """See ``vectors.Source``."""
@@ -88,13 +91,9 @@ class SqliteSource:
         """See ``vectors.Source``."""
         return self._all(_OF_ITEMS, encode_json(list(items)), *_values(scope))
 
-    def last_removal(self) -> int:
+    def removals(self, after: int) -> list[int]:
         """See ``vectors.Source``."""
-        return int(self._all(_LAST_REMOVAL)[0][0])
-
-    def removals(self, after: int) -> list[tuple[int, int]]:
-        """See ``vectors.Source``."""
-        return self._all(_REMOVALS, after)
+        return [row[0] for row in self._all(_REMOVALS, after)]
 
     def removed_among(self, numbers: Sequence[int]) -> set[int]:
         """See ``vectors.Source``."""
