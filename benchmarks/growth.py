@@ -24,6 +24,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +112,7 @@ async def measure(path: Path, size: int) -> dict[str, float]:
             found = await db.store.vector_search(table, question, **scope)
         times.append(watch.seconds)
     memory = resident_mb()
-    scores = []
-    for question in questions:
-        found = await db.store.vector_search(table, question, **scope)
-        scores.append([score for _, score in found])
+    found = [await db.store.vector_search(table, question, **scope) for question in questions]
     await db.close()
     p50, p95 = np.percentile(times, [50, 95]) * 1000
     return {
@@ -121,35 +120,50 @@ async def measure(path: Path, size: int) -> dict[str, float]:
         "p50_ms": float(p50),
         "p95_ms": float(p95),
         "resident_mb": memory,
-        **truth(path, agent.id, questions, scores),
+        "recall_at_10": recall_at_10(path, agent.id, questions, found),
+        **floor(path, agent.id, questions),
     }
 
 
-def truth(path: Path, agent: str, questions, scores: list[list[float]]) -> dict[str, float]:
-    """Recall against all vectors, and the floor."""
+def pages(path: Path | str, agent: str):
+    """The agent's vectors, many at a time."""
     import apsw
 
     rows = apsw.Connection(str(path)).execute(
         "SELECT vector FROM embeddings WHERE agent_id = ?", (agent,)
     )
+    while page := [np.frombuffer(row[0], "<f4") for row in islice(rows, 50_000)]:
+        yield np.stack(page)
+
+
+def recall_at_10(path: Path | str, agent: str, questions, found) -> float:
+    """Which share of the ten nearest of all vectors was found; ties count."""
     best = np.full((len(questions), 10), -1, np.float32)
-    held = None
-    while page := [
-        np.frombuffer(row[0], "<f4") for _, row in zip(range(50_000), rows, strict=False)
-    ]:
-        held = np.stack(page) if held is None else held
-        both = np.concatenate([best, questions @ np.stack(page).T], axis=1)
+    for page in pages(path, agent):
+        both = np.concatenate([best, questions @ page.T], axis=1)
         best = -np.sort(-both, axis=1)[:, :10]
-    found = [
+    scores = [[score for _, score in hits] for hits in found]
+    right = [
         np.sum(np.array(ours) >= theirs[-1] - 1e-6)
         for ours, theirs in zip(scores, best, strict=True)
     ]
-    return {"recall_at_10": float(np.sum(found) / best.size), **floor(path, agent, questions, held)}
+    return float(np.sum(right) / best.size)
 
 
-def floor(path: Path, agent: str, questions, held) -> dict[str, float]:
+def floor(path: Path, agent: str, questions) -> dict[str, float]:
     """The same searches by usearch on the segment, or by numpy where there is none."""
-    from pattern_db.vectors.segment import header_of, new_index, quantized
+    once, name = searching_alone(path, agent)
+    times = []
+    for question in np.tile(questions, (ROUNDS, 1)):
+        with Stopwatch() as watch:
+            once(question)
+        times.append(watch.seconds)
+    return {"floor": name, "floor_p50_ms": float(np.median(times) * 1000)}
+
+
+def searching_alone(path: Path | str, agent: str):
+    """The search for the ten nearest without a database, and what it is."""
+    from pattern_db.vectors.segment import header_of, new_index
 
     for segment in segments_folder(str(path)).glob("*.segment"):
         header = header_of(segment)
@@ -157,25 +171,20 @@ def floor(path: Path, agent: str, questions, held) -> dict[str, float]:
             index = new_index(DIMENSIONS)
             index.view(str(segment))
             index.expansion_search = header.expansion
-            name = f"usearch, expansion {header.expansion}"
-            break
-    else:
-        name = "numpy"
+            return partial(_ask, index), f"usearch, expansion {header.expansion}"
+    return partial(_compare, np.concatenate(list(pages(path, agent)))), "numpy"
 
-    def once(question) -> None:
-        if name == "numpy":
-            cosines = held @ question
-            nearest = np.argpartition(cosines, -10)[-10:]
-            nearest[np.argsort(-cosines[nearest])].tolist()
-        else:
-            index.search(quantized(question), 10, threads=1)
 
-    times = []
-    for question in np.tile(questions, (ROUNDS, 1)):
-        with Stopwatch() as watch:
-            once(question)
-        times.append(watch.seconds)
-    return {"floor": name, "floor_p50_ms": float(np.median(times) * 1000)}
+def _ask(index, question) -> None:
+    from pattern_db.vectors.segment import quantized
+
+    index.search(quantized(question), 10, threads=1)
+
+
+def _compare(held, question) -> None:
+    cosines = held @ question
+    nearest = np.argpartition(cosines, -10)[-10:]
+    nearest[np.argsort(-cosines[nearest])].tolist()
 
 
 def resident_mb() -> float:

@@ -12,6 +12,7 @@ import apsw
 import numpy as np
 
 import pattern_db
+from growth import Texts, recall_at_10, searching_alone
 from harness import SEED, Result, Stopwatch, compare
 from pattern_db import PatternDB
 from pattern_db.engines.sqlite.text import match_expression
@@ -55,19 +56,22 @@ def parts(rounds: int, *, quick: bool) -> list[Awaitable[list[Result]]]:
     """The measurements of this module."""
     return [
         scoped(rounds, agents=10, each=1000 if quick else 10_000),
+        single(rounds, each=25_000 if quick else 100_000),
         hybrid(rounds, agents=5 if quick else 30, each=2000 if quick else 10_000),
     ]
 
 
 @asynccontextmanager
-async def filled(agents: int, each: int) -> AsyncIterator[tuple[PatternDB, list[str], list[str]]]:
+async def filled(
+    agents: int, each: int, provider=Random
+) -> AsyncIterator[tuple[PatternDB, list[str], list[str]]]:
     """A database of agents with messages of Zipf-distributed words; also some words to ask for."""
     rng = random.Random(SEED)
     words = [f"w{n:05d}" for n in range(WORDS)]
     weights = [1 / (n + 10) for n in range(WORDS)]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "mind.db")
-        async with pattern_db.open(path, embeddings=Random()) as db:
+        async with pattern_db.open(path, embeddings=provider()) as db:
             ids = []
             for n in range(agents):
                 agent = await db.agents.create(name=f"agent {n}")
@@ -190,6 +194,42 @@ async def scoped(rounds: int, *, agents: int, each: int) -> list[Result]:
         scores = np.sort(matrix @ vector)[::-1][:10]
         exact = np.allclose([score for _, score in found], scores, atol=1e-6)
         result.note = f"recall@10 = {1.0 if exact else 0.0}"
+        return [result]
+
+
+async def single(rounds: int, *, each: int) -> list[Result]:
+    """Semantic search of one large agent, against its segment searched by hand."""
+    async with filled(1, each, Texts) as (db, (agent,), _):
+        await db.optimize()
+        path = db.config.database.location
+        asked = Texts(SEED + 1).some(100)
+        alone, _ = searching_alone(path, agent)
+        scope = {"space": db.embeddings.space, "agent_ids": [agent], "limit": 10}
+        table = _messages()
+
+        async def floor() -> float:
+            with Stopwatch() as watch:
+                for question in asked:
+                    alone(question)
+            return watch.seconds / len(asked)
+
+        async def ours() -> float:
+            with Stopwatch() as watch:
+                for question in asked:
+                    await db.store.vector_search(table, question, **scope)
+            return watch.seconds / len(asked)
+
+        result = await compare(
+            f"vector search, {each:,} x {DIMENSIONS}, one agent",
+            unit="a search",
+            floor=floor,
+            ours=ours,
+            at_most=3,
+            rounds=rounds,
+        )
+        found = [await db.store.vector_search(table, question, **scope) for question in asked]
+        recall = recall_at_10(path, agent, asked, found)
+        result.note = f"floor: usearch on the same segment; recall@10 = {recall:.3f}"
         return [result]
 
 

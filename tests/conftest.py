@@ -76,9 +76,8 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def db(path: str, made_sqlite: Path) -> AsyncIterator[PatternDB]:
+async def db(path: str) -> AsyncIterator[PatternDB]:
     """An empty database without embeddings; checks that closing leaves no thread behind."""
-    shutil.copy(made_sqlite, path)
     before = set(threading.enumerate())
     async with pattern_db.open(path, embeddings="none") as opened:
         yield opened
@@ -88,11 +87,8 @@ async def db(path: str, made_sqlite: Path) -> AsyncIterator[PatternDB]:
 
 
 @pytest.fixture
-async def minded(
-    path: str, provider: EmbeddingProvider, made_sqlite: Path
-) -> AsyncIterator[PatternDB]:
+async def minded(path: str, provider: EmbeddingProvider) -> AsyncIterator[PatternDB]:
     """An empty database with the bundled embedding model."""
-    shutil.copy(made_sqlite, path)
     async with pattern_db.open(path, embeddings=Shared(provider)) as opened:
         yield opened
 

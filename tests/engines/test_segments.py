@@ -296,6 +296,28 @@ async def test_what_another_handle_wrote_is_found(db: PatternDB, large: Agent, p
             assert await missing(other, large.id, [f"news {n}"]) == []
 
 
+async def test_what_is_at_hand_is_so_until_somebody_writes(
+    db: PatternDB, flux: Agent, path: str
+) -> None:
+    await say(db, flux.id, texts(LARGE // 2))
+    scope = Scope(db.embeddings.space or 1, flux.id, "message")
+
+    async def at_hand() -> bool:
+        found: bool = await db.store._read(  # type: ignore[attr-defined]
+            lambda c: index_of(db).is_at_hand(SqliteSource(c), [scope], DIMENSIONS)
+        )
+        return found
+
+    assert not await at_hand()
+    await nearest(db, flux.id, "anything")
+    assert await at_hand()
+    async with opened(path) as other:
+        (newest,) = await say(other, flux.id, ["written elsewhere"])
+    assert not await at_hand()
+    assert (await nearest(db, flux.id, "written elsewhere", 1))[0][0] == newest
+    assert await at_hand()
+
+
 async def test_a_filter_that_leaves_ten_gets_its_ten(
     db: PatternDB, large: Agent, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +409,9 @@ async def test_a_segment_that_comes_while_scores_are_asked_hides_nothing(
 
     class Late:
         """Somebody else has the lock first, and gives the scope a segment."""
+
+        def locked(self) -> bool:
+            return False
 
         def __enter__(self) -> None:
             scope._lock = lock

@@ -92,6 +92,18 @@ class VectorIndex:
         """The cosine of each of these items that is in the scope."""
         return self._scope(scope, source, len(vector)).scores(source, vector, items, keep=keep)
 
+    def is_at_hand(self, source: Source, scopes: Sequence[Scope], dimensions: int) -> bool:
+        """Whether a search of all these scopes reads nothing and compares few rows."""
+        with self._lock:
+            indexes = [self._scopes.get((scope, dimensions)) for scope in scopes]
+        rows = 0
+        for index in indexes:
+            held = None if index is None else index.rows_at_hand(source)
+            if held is None:
+                return False
+            rows += held
+        return rows <= exact_rows(dimensions)
+
     def build(self, scope: Scope, dimensions: int, tell: Tell = _untold) -> None:
         """Bring the segment of a scope up to date now, where it is large enough for one.
 

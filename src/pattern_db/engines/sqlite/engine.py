@@ -53,7 +53,7 @@ class SqliteStore(EmbeddedStore):
             DRIVER, writing, lambda: connect(options, writes=False), readers=options.readers
         )
         self._text = TextSearch()
-        self._vectors = VectorSearch(self._read, options)
+        self._vectors = VectorSearch(self._read, self._read_short, options)
 
     @classmethod
     async def connect(cls, options: Options) -> SqliteStore:

@@ -46,6 +46,9 @@ _SCOPES = (
 )
 _DATABASE_ID = "SELECT database_id FROM system_metadata"
 
+_FEW_SCOPES = 8
+"""Of more agents it is not even looked for what is at hand."""
+
 Read = Callable[[Run], Awaitable[Any]]
 Hits = list[tuple[str, float]]
 
@@ -101,10 +104,11 @@ class SqliteSource:
 
 
 class VectorSearch:
-    """The vectors of one database; ``read`` runs a function on a reading connection."""
+    """The vectors of one database; ``read`` runs a function on a reading connection, ``read_short``
+    one that is quick without changing threads."""
 
-    def __init__(self, read: Read, options: Options):
-        self._read = read
+    def __init__(self, read: Read, read_short: Read, options: Options):
+        self._read, self._read_short = read, read_short
         self._options = options
         # vectors tell much of their text: those of an encrypted database stay in memory
         folder = segments_folder(options.path) if options.key is None else None
@@ -132,14 +136,13 @@ class VectorSearch:
     ) -> Hits:
         """See ``VectorStore.vector_search``."""
         assert table.text is not None
-        kind = table.text.kind
+        scopes = [Scope(space, agent, table.text.kind) for agent in agent_ids]
         accepting = _accepting(table, condition, params)
 
         def run(connection: apsw.Connection) -> Hits:
             found: Hits = []
             with _snapshot(connection) as (source, keep):
-                for agent in agent_ids:
-                    scope = Scope(space, agent, kind)
+                for scope in scopes:
                     accepted = accepting(connection, scope)
                     found += self._index.search(
                         source,
@@ -154,7 +157,9 @@ class VectorSearch:
                 found += _passing(scored(rows, vector), accepting(connection, None), exclude)
             return best_items(found, limit)
 
-        return await self._read(run)  # type: ignore[no-any-return]
+        if condition is not None:
+            return await self._read(run)  # type: ignore[no-any-return]
+        return await self._read_near(run, scopes, vector)  # type: ignore[no-any-return]
 
     async def scores(
         self,
@@ -167,19 +172,31 @@ class VectorSearch:
     ) -> dict[str, float]:
         """See ``VectorStore.vector_scores``."""
         assert table.text is not None
-        kind, wanted = table.text.kind, set(ids)
+        scopes = [Scope(space, agent, table.text.kind) for agent in agent_ids]
+        wanted = set(ids)
 
         def run(connection: apsw.Connection) -> dict[str, float]:
             found: dict[str, float] = {}
             with _snapshot(connection) as (source, keep):
-                for agent in agent_ids:
-                    scope = Scope(space, agent, kind)
+                for scope in scopes:
                     found |= self._index.scores(source, scope, vector, ids, keep=keep)
                 rows = _shared(connection, table, agent_ids, space)
                 found |= best_items(scored([r for r in rows if r[1] in wanted], vector), len(rows))
             return found
 
-        return await self._read(run)  # type: ignore[no-any-return]
+        return await self._read_near(run, scopes, vector)  # type: ignore[no-any-return]
+
+    async def _read_near(self, run: Run, scopes: Sequence[Scope], vector: Vector) -> Any:
+        """Compare what is at hand in this thread: two that compute at once wait for each other
+        longer than that takes. Else as ``read``."""
+
+        def now(connection: apsw.Connection) -> Any:
+            source = SqliteSource(connection)
+            near = self._index.is_at_hand(source, scopes, len(vector))
+            return run(connection) if near else None
+
+        found = await self._read_short(now) if len(scopes) <= _FEW_SCOPES else None
+        return await self._read(run) if found is None else found
 
     async def build(self, progress: Progress | None) -> None:
         """Bring the segments of all scopes up to date. Raises ``QueryFailed``."""
