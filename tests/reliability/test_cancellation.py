@@ -16,6 +16,8 @@ import pytest
 
 import pattern_db
 from pattern_db import PatternDB
+from pattern_db.engines.sqlite.connection import Options
+from pattern_db.engines.sqlite.engine import SqliteStore
 from pattern_db.schema import ColumnType, all_tables
 from tests.rigs.ticks import When, each_tick
 
@@ -335,6 +337,35 @@ async def test_cancelled_while_it_opens_no_thread_is_left(path: str, way: When) 
             await opened.pop().close()
         assert ended(before), f"cancelled at {tick}"
     assert flaws(path) == []
+
+
+async def test_cancelled_twice_while_it_opens_no_thread_is_left(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(threading.enumerate())
+    begun, gate = threading.Event(), threading.Event()
+    made: list[SqliteStore] = []
+    real = SqliteStore.__init__
+
+    def late(store: SqliteStore, options: Options) -> None:
+        begun.set()
+        assert gate.wait(60)
+        real(store, options)
+        made.append(store)
+
+    monkeypatch.setattr(SqliteStore, "__init__", late)
+    opening = asyncio.ensure_future(SqliteStore.connect(Options(path)))
+    assert await asyncio.to_thread(begun.wait, 60)
+    for _ in range(2):
+        opening.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    gate.set()
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+    assert made
+    assert ended(before)
 
 
 @pytest.mark.parametrize("way", WAYS)

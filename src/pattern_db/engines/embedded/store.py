@@ -11,10 +11,10 @@ from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar, Token
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ...errors import DatabaseClosed, InvalidValue
+from ...errors import DatabaseClosed, InvalidValue, PatternError
 from ...models import Agent, EmbeddingSpace, User
 from ...query import Bound, Count, Delete, Get, Query
 from ...schema import table_of
@@ -25,6 +25,9 @@ from .writes import write_one, write_run
 
 _MOST_ROWS_INLINE = 1000
 _forks = 0
+
+
+Opened = TypeVar("Opened", bound="EmbeddedStore")
 
 
 def _forked() -> None:
@@ -68,6 +71,10 @@ class EmbeddedStore:
             raise
         self._writer = Writer(writing, driver, name="pattern-db-writer")
         self._readers = ThreadPoolExecutor(readers, "pattern-db-reader")
+
+    def _settle(self) -> None:
+        """Run short reads on this thread from now on."""
+        self._home = threading.get_ident()
 
     async def close(self) -> None:
         """See ``DatabaseBackend.close``."""
@@ -335,6 +342,24 @@ class _Inner:
         job = Job(run, savepoint=False)
         self._held.send(job)
         return job
+
+
+async def opened(make: Callable[[], Opened]) -> Opened:
+    """The store that ``make`` opens in another thread. Who is cancelled meanwhile, and be it again
+    and again, leaves none open."""
+    opening = asyncio.ensure_future(asyncio.to_thread(make))
+    try:
+        store = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.ensure_future(_closed_again(opening)))
+        raise
+    store._settle()
+    return store
+
+
+async def _closed_again(opening: asyncio.Future[Opened]) -> None:
+    with suppress(PatternError):  # then there is nothing to close
+        await (await opening).close()
 
 
 def _fetch(connection: Connection, query: Query, compiled: Compiled, params: dict[str, Any]) -> Any:

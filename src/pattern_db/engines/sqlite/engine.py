@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,7 +18,7 @@ from ...errors import InvalidValue
 from ...filters import Filter
 from ...schema import Table, all_tables
 from ..base import Capabilities, Progress
-from ..embedded.store import EmbeddedStore
+from ..embedded.store import EmbeddedStore, opened
 from ..embedded.writer import Alone
 from ..sql import quoted
 from . import ddl
@@ -65,13 +64,7 @@ class SqliteStore(EmbeddedStore):
             path = os.path.join(temporary.name, "memory.db")
             options = msgspec.structs.replace(options, path=path, durability="relaxed")
         await asyncio.to_thread(prepare_file, options)
-        opening = asyncio.ensure_future(asyncio.to_thread(cls, options))
-        try:
-            store = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            await (await opening).close()
-            raise
-        store._home = threading.get_ident()
+        store = await opened(partial(cls, options))
         store._temporary = temporary
         return store
 

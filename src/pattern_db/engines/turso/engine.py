@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ...query import Query
 from ...schema import Table
 from ..base import Capabilities, Prefer, Progress, SyncReport
 from ..embedded.files import check_place, create_private
-from ..embedded.store import EmbeddedStore
+from ..embedded.store import EmbeddedStore, opened
 from ..embedded.writer import Alone, Job
 from ..sqlite.engine import SqliteStore
 from . import ddl, log
@@ -96,13 +97,7 @@ class TursoStore(EmbeddedStore):
             path = os.path.join(temporary.name, "memory.db")
             options = msgspec.structs.replace(options, path=path, durability="relaxed")
         await asyncio.to_thread(_prepare_file, options)
-        opening = asyncio.ensure_future(asyncio.to_thread(cls, options))
-        try:
-            store = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            await (await opening).close()
-            raise
-        store._home = threading.get_ident()
+        store = await opened(partial(cls, options))
         store._temporary = temporary
         return store
 
