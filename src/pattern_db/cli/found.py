@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from pattern_db.models import Role
+
 from . import output
 from .options import Output
 from .output import Entry
@@ -56,6 +58,33 @@ class Narrowing:
 
 
 ANYTHING = Narrowing()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a search of messages can be narrowed by besides."""
+
+    role: list[Role] | None = None
+    """Only messages of this role; may be given several times."""
+    speaker: list[str] | None = None
+    """Only what this speaker said, in any case; may be given several times."""
+    conversation: str | None = None
+    """Only messages of the conversation with this id."""
+    skip_archived: bool = False
+    """Leave out messages that were archived."""
+
+    def asked(self) -> dict[str, Any]:
+        """The options of a search in Python."""
+        return {
+            "roles": self.role,
+            "speakers": self.speaker,
+            "conversation_id": self.conversation,
+            "include_archived": not self.skip_archived,
+        }
+
+
+BY_ANYONE = Said()
 
 
 def show_hits(options: Output, hits: list[Hit], *, explain: bool) -> None:

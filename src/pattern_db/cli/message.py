@@ -10,7 +10,7 @@ from pattern_db.models import Role
 
 from . import output
 from .choosing import agent_id, agent_ids
-from .found import ANYTHING, Narrowing, show_hits
+from .found import ANYTHING, BY_ANYONE, Narrowing, Said, show_hits
 from .options import DEFAULTS, Options
 from .output import Entry
 from .session import opened
@@ -144,10 +144,7 @@ async def search(
     /,
     *,
     agent: list[str] | None = None,
-    role: list[Role] | None = None,
-    speaker: list[str] | None = None,
-    conversation: str | None = None,
-    skip_archived: bool = False,
+    said: Said = BY_ANYONE,
     narrowing: Narrowing = ANYTHING,
     options: Options = DEFAULTS,
 ) -> None:
@@ -160,24 +157,10 @@ async def search(
     agent
         The id or the name of the agent; not needed if there is only one. May be given several
         times, to search several.
-    role
-        Only those of this role; may be given several times.
-    speaker
-        Only those of this speaker, in any case; may be given several times.
-    conversation
-        Only those of the conversation with this id.
-    skip_archived
-        Leave out those that were archived.
     """
     async with opened(options, embeds=True) as db:
         hits = await db.messages.search(
-            await agent_ids(db, agent),
-            query,
-            roles=role,
-            speakers=speaker,
-            conversation_id=conversation,
-            include_archived=not skip_archived,
-            **narrowing.asked(),
+            await agent_ids(db, agent), query, **said.asked(), **narrowing.asked()
         )
     show_hits(options, hits, explain=narrowing.explain)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pattern_db.models import Role
-
 from .choosing import agent_ids
-from .found import ANYTHING, Narrowing, show_hits
+from .found import ANYTHING, BY_ANYONE, Narrowing, Said, show_hits
 from .options import DEFAULTS, Options
 from .session import opened
 from .values import Kind
@@ -17,10 +15,7 @@ async def search(
     *,
     agent: list[str] | None = None,
     kind: list[Kind] | None = None,
-    role: list[Role] | None = None,
-    speaker: list[str] | None = None,
-    conversation: str | None = None,
-    skip_archived: bool = False,
+    said: Said = BY_ANYONE,
     narrowing: Narrowing = ANYTHING,
     options: Options = DEFAULTS,
 ) -> None:
@@ -35,24 +30,13 @@ async def search(
         times, to search several.
     kind
         Only things of this kind; may be given several times.
-    role
-        Only messages of this role; may be given several times.
-    speaker
-        Only what this speaker said, in any case; may be given several times.
-    conversation
-        Only messages of the conversation with this id.
-    skip_archived
-        Leave out messages that were archived.
     """
     async with opened(options, embeds=True) as db:
         hits = await db.search(
             await agent_ids(db, agent),
             query,
             kinds=kind,
-            roles=role,
-            speakers=speaker,
-            conversation_id=conversation,
-            include_archived=not skip_archived,
+            **said.asked(),
             **narrowing.asked(),
         )
     show_hits(options, hits, explain=narrowing.explain)
