@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.rigs.turso import Server
 
 from .conftest import Pattern
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_memory_on_two_machines(pattern: Pattern, turso_server: Server) -> None:

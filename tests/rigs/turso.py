@@ -41,7 +41,9 @@ def _install() -> Path | str:
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the tests run in several processes
         if _installed() is None:
-            command = ["npm", "install", "--prefix", str(HOME), "--no-audit", "--no-fund", PACKAGE]
+            waits = ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
+            quiet = ["--no-audit", "--no-fund"]
+            command = ["npm", "install", "--prefix", str(HOME), *waits, *quiet, PACKAGE]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return f"npm cannot install {PACKAGE}: {done.stderr.strip()}"
