@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pattern_db import Agent, PatternDB
+from pattern_db import Agent, PatternDB, QueryFailed
 from pattern_db.embeddings import Matrix, Vector
 from pattern_db.engines.sqlite.vectors import SqliteSource
-from pattern_db.vectors import Scope, calibration
+from pattern_db.vectors import Row, Scope, calibration
 from pattern_db.vectors import scope as scopes
 from pattern_db.vectors.building import Builder
 from pattern_db.vectors.segment import header_of
@@ -206,6 +206,26 @@ async def test_what_another_handle_wrote_is_found(db: PatternDB, large: Agent, p
         for n in range(5):
             await say(db, large.id, [f"news {n}"])
             assert await missing(other, large.id, [f"news {n}"]) == []
+
+
+async def test_what_goes_after_a_search_failed_half_way_is_not_found(
+    db: PatternDB, flux: Agent, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await say(db, flux.id, texts(LARGE // 2))
+    real = scopes.pages
+
+    def half(source: Any, scope: Scope, after: int) -> Iterator[list[Row]]:
+        for page in real(source, scope, after):
+            yield page[:10]
+            raise QueryFailed("the disk cannot be read")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(scopes, "pages", half)
+        with pytest.raises(QueryFailed):
+            await nearest(db, flux.id, "anything")
+    await db.messages.delete(ids[0])
+    assert ids[0] not in [item for item, _ in await nearest(db, flux.id, "text 0", LARGE)]
+    assert await wrong(db, path, flux.id) == []
 
 
 async def test_what_is_at_hand_is_so_until_somebody_writes(

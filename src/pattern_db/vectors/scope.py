@@ -164,6 +164,8 @@ class ScopeIndex:
             return None
         tail = self._tail if keep else self._new_tail()
         newest = source.newest()
+        if tail.seen is None:  # what goes from now on is in the log, should this reading fail
+            tail.seen = (0, newest[1])
         if tail.seen == newest:
             return tail
         for page in pages(source, self.scope, tail.last_row):
@@ -172,7 +174,7 @@ class ScopeIndex:
                     self._too_long, self._tail = True, self._new_tail()
                 return None
             tail.add(page)
-        if tail.seen is not None and tail.seen[1] < newest[1]:
+        if tail.seen[1] < newest[1]:
             tail.remove(source.removals(tail.seen[1]))
         tail.seen = newest
         return tail
