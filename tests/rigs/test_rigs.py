@@ -353,8 +353,6 @@ import os, sys, apsw
 path, synchronous = sys.argv[1:]
 connection = apsw.Connection(path)
 connection.set_busy_timeout(10_000)
-connection.pragma("journal_mode", "wal")
-connection.execute("CREATE TABLE IF NOT EXISTS item (key TEXT PRIMARY KEY)")
 name = os.environ["ACKPIPE_CYCLE"] + "." + os.environ["ACKPIPE_CHILD"]
 for number in range(10**9):
     with connection:
@@ -363,8 +361,16 @@ for number in range(10**9):
 """
 
 
+def made(path: Path) -> Path:
+    """A database for writers: two that turn it to WAL at once do not wait for each other."""
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.pragma("journal_mode", "wal")
+        connection.execute("CREATE TABLE item (key TEXT PRIMARY KEY)")
+    return path
+
+
 def test_killed_writers_leave_what_they_acknowledged(tmp_path: Path) -> None:
-    path = tmp_path / "k.db"
+    path = made(tmp_path / "k.db")
     acked: set[str] = set()
     for cycle in kills(script(_WRITER, str(path), "full"), 3, seed=1, max_delay_s=0.1, processes=2):
         assert cycle.returncode == -9
@@ -376,10 +382,9 @@ def test_killed_writers_leave_what_they_acknowledged(tmp_path: Path) -> None:
 
 def test_the_pipe_sees_acknowledgements_that_were_lies(tmp_path: Path) -> None:
     liar = _WRITER.replace("with connection:", "if number % 2 == 0:")
-    (cycle,) = kill_cycles(
-        script(liar, str(tmp_path / "k.db"), "full"), 1, seed=1, max_delay_s=0.05
-    )
-    assert not set(cycle.acks) <= keys_in(tmp_path / "k.db")
+    path = made(tmp_path / "k.db")
+    (cycle,) = kill_cycles(script(liar, str(path), "full"), 1, seed=1, max_delay_s=0.05)
+    assert not set(cycle.acks) <= keys_in(path)
 
 
 def test_a_half_line_is_no_acknowledgement() -> None:
