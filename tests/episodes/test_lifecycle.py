@@ -440,6 +440,13 @@ async def test_an_episode_holds_ten_megabytes_of_steps_and_no_more(
     assert (await db.episodes.require(episode.id)).step_count == 10
 
 
+async def test_a_duration_of_minus_zero_is_given_as_it_is_kept(db: PatternDB, flux: Agent) -> None:
+    episode = await db.episodes.start(flux.id, task="Blink")
+    given = await db.episodes.step(episode.id, action="blink", duration_ms=-0.0)
+    (kept,) = await db.episodes.steps(episode.id)
+    assert repr(given.duration_ms) == repr(kept.duration_ms) == "0.0"
+
+
 def test_tags_are_brought_into_one_form() -> None:
     from pattern_db.repositories.episode_values import tags_of
 

@@ -96,9 +96,9 @@ class VectorIndex:
         """Whether a search of all these scopes reads nothing and compares few rows."""
         with self._lock:
             indexes = [self._scopes.get((scope, dimensions)) for scope in scopes]
-        rows = 0
+        newest, rows = source.newest(), 0
         for index in indexes:
-            held = None if index is None else index.rows_at_hand(source)
+            held = None if index is None else index.rows_at_hand(newest)
             if held is None:
                 return False
             rows += held

@@ -96,11 +96,12 @@ class ScopeIndex:
     def _new_tail(self) -> ExactIndex:
         return ExactIndex(self.dimensions, after=self.covered)
 
-    def rows_at_hand(self, source: Source) -> int | None:
-        """How many rows a search compares, if they are all in memory and nobody searches them."""
+    def rows_at_hand(self, newest: tuple[int, int]) -> int | None:
+        """How many rows a search compares, if they are all in memory up to the newest and nobody
+        searches them."""
         if self.segment is not None or self._too_long or self._lock.locked():
             return None
-        return len(self._tail) if self._tail.seen == source.newest() else None
+        return len(self._tail) if self._tail.seen == newest else None
 
     def search(
         self,
