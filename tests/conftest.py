@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import pattern_db
 from pattern_db import Agent, PatternDB
@@ -23,7 +23,10 @@ from .rigs.turso import Server as TursoServer
 
 DATA = Path(os.environ.get("PATTERN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
-settings.register_profile("quick", max_examples=10)
+# the first run in a new clone makes its tables of characters while it draws
+settings.register_profile("whole", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("whole"), max_examples=10)
+settings.load_profile("whole")
 
 
 @pytest.fixture(autouse=True)
